@@ -1,0 +1,50 @@
+/** Every reason Warta gives for refusing something. One literal union, so that a mapping to RCODE or HTTP status is total. */
+export type ErrorCode =
+  | 'config-invalid'
+  | 'config-unreadable'
+  | 'usage'
+  | 'name-invalid'
+  | 'message-malformed'
+  | 'key-invalid'
+  | 'key-exists'
+  | 'authorities-invalid'
+  | 'pack-invalid'
+  | 'statement-oversized'
+  | 'statement-malformed'
+  | 'statement-not-canonical'
+  | 'statement-unsigned'
+  | 'statement-out-of-scope'
+  | 'statement-target-unknown'
+  | 'statement-replayed'
+  | 'annex-missing'
+  | 'annex-oversized'
+  | 'annex-malformed'
+  | 'annex-mismatch'
+  | 'entry-refused'
+  | 'table-too-large'
+  | 'table-damaged'
+  | 'table-foreign'
+  | 'store-failed'
+  | 'socket-failed'
+  | 'io-unavailable'
+  | 'upstream-failed'
+  | 'query-failed';
+
+/**
+ * The one error class. `code` says what kind of refusal it is, `message` says what to do next in plain words, `cause`
+ * keeps what lay below.
+ */
+export class WartaError extends Error {
+  readonly code: ErrorCode;
+
+  constructor(code: ErrorCode, message: string, options?: { cause?: unknown }) {
+    super(message, options);
+    this.name = 'WartaError';
+    this.code = code;
+  }
+}
+
+/** Returns the message of anything thrown, for a log line or a terminal. */
+export function describeError(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

@@ -1,0 +1,259 @@
+import { randomBytes, randomInt } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { FastifyInstance } from 'fastify';
+import type { Logger } from 'pino';
+import { collectDefaultMetrics, Registry } from 'prom-client';
+import { systemClock } from '../base/clock.ts';
+import { WartaError } from '../base/errors.ts';
+import { type Config, countWorkers, readSystemResolvers } from '../config/config.ts';
+import { createMetricsServer } from '../metrics/metrics-server.ts';
+import { registerRegisterMetrics } from '../metrics/register-metrics.ts';
+import { registerResolverMetrics } from '../metrics/resolver-metrics.ts';
+import { Resolver, type ResolverEvent, type ResolverOptions } from '../resolver/resolver.ts';
+import { formatSocketAddress, parseSocketAddress, type SocketAddress } from '../resolver/socket-address.ts';
+import type { AnswerOptions } from '../rules/answer-template.ts';
+import { type ListEvent, ListKeeper } from '../sync/list-keeper.ts';
+import { TimeFloor } from '../sync/time-floor.ts';
+
+/** Void statements written to the log one by one; the report has all of them. */
+const MAX_LOGGED_VERDICTS = 100;
+const DNS_PORT = 53;
+const METRICS_PORT = 9100;
+/** How often the time floor follows the clock. */
+const FLOOR_MILLIS = 60_000;
+
+/** A running node: resolver, rule list, metrics. */
+export interface Node {
+  resolver: Resolver;
+  keeper: ListKeeper;
+  upstreams: SocketAddress[];
+  metricsAddress: SocketAddress;
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts a node as the configuration says: the saved or compiled table first, then the resolver, then metrics, then the
+ * register is followed.
+ *
+ * @throws {WartaError} when it cannot serve; nothing is left running.
+ */
+export async function startNode(config: Config, log: Logger, onProgress?: (share: number) => void): Promise<Node> {
+  const floor = new TimeFloor(join(config.state, 'time-floor.json'));
+  const nowSeconds = () => Math.max(systemClock.wallMillis() / 1000, floor.seconds);
+  let resolver: Resolver | undefined;
+  const keeper = new ListKeeper({
+    directory: config.register.directory,
+    authoritiesFile: config.register.authorities,
+    packFile: config.register.policyPack,
+    licensee: config.register.licensee,
+    answer: answerOptions(config),
+    state: config.state,
+    rescanSeconds: config.register.rescanSeconds,
+    nowSeconds,
+    onTable: (table) => resolver?.swap(table),
+    onEvent: (event) => {
+      logListEvent(log, event);
+      if (event.kind === 'compiled') raiseFloor(floor, resolver, event.list.newestSignedAtSeconds, log);
+    },
+    onProgress,
+  });
+  const upstreams = findUpstreams(config);
+  const table = await keeper.open();
+  resolver = await Resolver.start(resolverOptions(config, upstreams, table, floor.seconds, log));
+  let metrics: FastifyInstance | undefined;
+  try {
+    metrics = await openMetrics(config, resolver, keeper, upstreams, nowSeconds);
+  } catch (error) {
+    await Promise.all([resolver.stop(), keeper.stop()]);
+    throw error;
+  }
+  keeper.follow();
+  const running = resolver;
+  const timer = setInterval(() => {
+    running.clock.read();
+    raiseFloor(floor, running, running.clock.endSeconds, log);
+  }, FLOOR_MILLIS);
+  return {
+    resolver,
+    keeper,
+    upstreams,
+    metricsAddress: parseSocketAddress(config.metrics.listen, METRICS_PORT),
+    async stop() {
+      clearInterval(timer);
+      await Promise.all([running.stop(), keeper.stop(), metrics?.close()]);
+    },
+  };
+}
+
+/** The upstreams of the configuration, or those of /etc/resolv.conf. */
+function findUpstreams(config: Config): SocketAddress[] {
+  const { upstreams } = config.resolver;
+  const listed = upstreams === 'system' ? readSystemResolvers(readFileSync('/etc/resolv.conf', 'utf8')) : upstreams;
+  if (listed.length === 0) {
+    throw new WartaError('config-invalid', 'resolver.upstreams: /etc/resolv.conf names no resolver; list some');
+  }
+  const parsed = listed.map((text) => parseSocketAddress(text, DNS_PORT));
+  const own = new Set(config.resolver.listen.map((text) => formatSocketAddress(parseSocketAddress(text, DNS_PORT))));
+  const loop = parsed.find((upstream) => own.has(formatSocketAddress(upstream)));
+  if (loop !== undefined) {
+    throw new WartaError('config-invalid', `resolver.upstreams: ${formatSocketAddress(loop)} is this node itself`);
+  }
+  return parsed;
+}
+
+function answerOptions(config: Config): AnswerOptions {
+  const { soaMname, soaRname, operator, language } = config.answer;
+  return { soaMname, soaRname, operator, language };
+}
+
+function resolverOptions(
+  config: Config,
+  upstreams: SocketAddress[],
+  table: SharedArrayBuffer,
+  floorSeconds: number,
+  log: Logger,
+): ResolverOptions {
+  const { resolver, answer } = config;
+  return {
+    listen: resolver.listen.map((text) => parseSocketAddress(text, DNS_PORT)),
+    upstreams,
+    io: resolver.io,
+    workers: countWorkers(resolver.workers),
+    settings: {
+      allow: resolver.allow,
+      responsesPerSecond: resolver.responsesPerSecond,
+      rateLimitKey: randomInt(2 ** 32),
+      cookieSecret: resolver.cookieSecret === undefined ? randomBytes(16) : Buffer.from(resolver.cookieSecret, 'hex'),
+      observe: resolver.mode === 'observe',
+      checkTargets: resolver.checkTargets,
+      maxTtlSeconds: answer.maxTtlSeconds,
+      structuredOption: answer.structuredErrorOption ?? -1,
+    },
+    forward: {
+      portsPerUpstream: resolver.portsPerUpstream,
+      pendingSlots: resolver.maxPending,
+      timeoutMillis: resolver.timeoutMillis,
+      attempts: resolver.attempts,
+      proxyProtocol: resolver.proxyProtocol,
+    },
+    streams: resolver.streams,
+    health: resolver.health,
+    table,
+    floorSeconds,
+    onEvent: (event) => logResolverEvent(log, event),
+  };
+}
+
+async function openMetrics(
+  config: Config,
+  resolver: Resolver,
+  keeper: ListKeeper,
+  upstreams: readonly SocketAddress[],
+  nowSeconds: () => number,
+): Promise<FastifyInstance> {
+  const registry = new Registry();
+  collectDefaultMetrics({ register: registry });
+  const isUp = (upstream: number) => Atomics.load(resolver.monitor.up, upstream) === 1;
+  registerResolverMetrics(registry, {
+    counters: () => resolver.counters,
+    categories: () => resolver.table.describe().categories,
+    table: () => resolver.table,
+    upstreams: () => upstreams.map((upstream, i) => ({ name: formatSocketAddress(upstream), up: isUp(i) })),
+    streamConnections: () => resolver.streams.connectionCount,
+    clockStepSeconds: () => resolver.clock.stepSeconds,
+  });
+  registerRegisterMetrics(
+    registry,
+    {
+      verdicts: () => countVerdicts(keeper),
+      refusedEntries: () => keeper.last?.refused.length ?? 0,
+      newestSignedAtSeconds: () => keeper.last?.newestSignedAtSeconds,
+      readAtSeconds: () => keeper.readAtSeconds,
+      compileSeconds: () => keeper.last?.seconds ?? 0,
+    },
+    nowSeconds,
+  );
+  const app = createMetricsServer(registry, () => ({ serving: true, notes: describeHealth(config, resolver, keeper) }));
+  const address = parseSocketAddress(config.metrics.listen, METRICS_PORT);
+  try {
+    await app.listen({ host: address.host, port: address.port });
+  } catch (cause) {
+    const text = formatSocketAddress(address);
+    throw new WartaError('socket-failed', `cannot listen on ${text} (metrics): change metrics.listen`, { cause });
+  }
+  return app;
+}
+
+function countVerdicts(keeper: ListKeeper): Map<string, number> {
+  const counts = new Map<string, number>([['ok', 0]]);
+  for (const { ok, code } of keeper.last?.verdicts ?? []) {
+    const verdict = ok ? 'ok' : (code ?? 'statement-malformed');
+    counts.set(verdict, (counts.get(verdict) ?? 0) + 1);
+  }
+  return counts;
+}
+
+/** What `/healthz` says besides that the node serves. */
+function describeHealth(config: Config, resolver: Resolver, keeper: ListKeeper): string[] {
+  const notes = [`mode ${config.resolver.mode}`, `${resolver.table.ruleCount} rules`];
+  const down = [...resolver.monitor.up].filter((up) => up === 0).length;
+  if (down > 0) notes.push(`${down} of ${resolver.monitor.up.length} upstreams are down`);
+  const newest = keeper.last?.newestSignedAtSeconds;
+  const ageHours = newest === undefined ? undefined : (Date.now() / 1000 - newest) / 3600;
+  if (ageHours !== undefined && ageHours > config.register.staleAfterHours) {
+    notes.push(`the newest statement is ${Math.floor(ageHours)} hours old`);
+  }
+  return notes;
+}
+
+/** Raises the floor in memory, on disk and in every thread. A full disk costs only the memory of it across a restart. */
+function raiseFloor(floor: TimeFloor, resolver: Resolver | undefined, seconds: number | undefined, log: Logger): void {
+  if (seconds === undefined) return;
+  try {
+    floor.raise(seconds);
+  } catch (error) {
+    log.error({ err: error }, 'the time floor could not be kept');
+  }
+  resolver?.raiseFloor(floor.seconds);
+}
+
+function logResolverEvent(log: Logger, event: ResolverEvent): void {
+  if (event.kind === 'io') {
+    if (event.reason === undefined) log.info(`datagram I/O: ${event.io}`);
+    else log.warn(`datagram I/O: ${event.io}, because batches are not available: ${event.reason}`);
+  } else if (event.kind === 'upstream') {
+    const upstream = formatSocketAddress(event.upstream);
+    if (event.up) log.info(`upstream ${upstream} answers again`);
+    else log.warn(`upstream ${upstream} does not answer the health check`);
+  } else {
+    log.error(`data-plane thread ${event.worker} died and is started again: ${event.reason}`);
+  }
+}
+
+function logListEvent(log: Logger, event: ListEvent): void {
+  switch (event.kind) {
+    case 'loaded':
+      log.info(`saved table loaded: ${event.rules} rules in ${event.seconds.toFixed(2)} s`);
+      break;
+    case 'not-loaded':
+      log.info({ code: event.code }, `no saved table is used: ${event.reason}`);
+      break;
+    case 'failed':
+      log.error({ code: event.code }, `the register could not be read, the last good list stays: ${event.reason}`);
+      break;
+    case 'compiled':
+      logCompiled(log, event);
+  }
+}
+
+function logCompiled(log: Logger, { list, changed }: Extract<ListEvent, { kind: 'compiled' }>): void {
+  const bad = list.verdicts.filter((verdict) => !verdict.ok);
+  for (const { name, code, reason } of bad.slice(0, MAX_LOGGED_VERDICTS)) {
+    log.warn({ statement: name, code }, `void statement ${name}: ${reason}`);
+  }
+  if (bad.length > MAX_LOGGED_VERDICTS) log.warn(`${bad.length - MAX_LOGGED_VERDICTS} more void statements; see report.json`);
+  if (list.refused.length > 0) log.warn(`${list.refused.length} signed entries are refused by the guard-rails; see report.json`);
+  const took = `${list.seconds.toFixed(2)} s`;
+  log.info(`${list.rules} rules from ${list.verdicts.length - bad.length} statements in ${took}${changed ? '' : ', unchanged'}`);
+}

@@ -1,0 +1,26 @@
+import type { Command } from 'commander';
+import { pino } from 'pino';
+import { createProgress } from '../base/terminal.ts';
+import { loadConfig } from '../config/config.ts';
+import { startNode } from './node.ts';
+import { waitForSignal } from './signals.ts';
+
+/** Adds `warta resolver`. */
+export function registerResolverCommand(program: Command): void {
+  program
+    .command('resolver')
+    .description('run the resolver sidecar: apply the signed notices, forward everything else')
+    .requiredOption('-c, --config <file>', 'configuration file (see config/warta.yaml)')
+    .action(async ({ config: file }: { config: string }) => {
+      const config = loadConfig(file);
+      const log = pino({ level: config.log.level, base: undefined });
+      const progress = createProgress('reading the register');
+      const node = await startNode(config, log, (share) => progress.update(share, 1));
+      progress.done();
+      const where = config.resolver.listen.join(', ');
+      log.info(`serving ${config.resolver.mode === 'observe' ? '(observe mode) ' : ''}on ${where} (UDP, TCP)`);
+      const signal = await waitForSignal();
+      log.info(`${signal}: stopping`);
+      await node.stop();
+    });
+}

@@ -1,0 +1,174 @@
+import { readFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { dirname, resolve } from 'node:path';
+import { parseDocument } from 'yaml';
+import { z } from 'zod';
+import { WartaError } from '../base/errors.ts';
+
+/** `192.0.2.1:53`, `[2001:db8::1]:53` or an address alone. The full check is the resolver's. */
+const address = z
+  .string()
+  .regex(/^(\[[0-9a-fA-F:.]+\]|[0-9.]+)(:\d{1,5})?$|^[0-9a-fA-F:]+$/, 'write 192.0.2.1:53 or [2001:db8::1]:53');
+const prefix = z.string().regex(/^[0-9a-fA-F:.]+\/\d{1,3}$/, 'write 10.0.0.0/8 or 2001:db8::/32');
+const wireName = z
+  .string()
+  .max(60)
+  .regex(/^([A-Za-z0-9_-]{1,63}\.)*[A-Za-z0-9_-]{1,63}\.?$|^\.$/, 'write a domain name of at most 60 characters');
+const path = z.string().min(1).max(4096);
+
+/** Clients of an ISP's own networks, loopback, and nobody else: an open resolver is a weapon. */
+const PRIVATE_PREFIXES = [
+  '127.0.0.0/8',
+  '10.0.0.0/8',
+  '100.64.0.0/10',
+  '172.16.0.0/12',
+  '192.168.0.0/16',
+  '::1/128',
+  'fc00::/7',
+  'fe80::/10',
+];
+
+const resolverSchema = z.strictObject({
+  listen: z.array(address).min(1).max(64).default(['127.0.0.1:5300']),
+  upstreams: z.union([z.literal('system'), z.array(address).min(1).max(16)]).default('system'),
+  mode: z.enum(['enforce', 'observe']).default('enforce'),
+  io: z.enum(['auto', 'batch', 'dgram']).default('auto'),
+  workers: z.union([z.literal('auto'), z.int().min(1).max(64)]).default('auto'),
+  allow: z.array(prefix).min(1).max(1024).default(PRIVATE_PREFIXES),
+  responsesPerSecond: z.int().min(0).max(10_000_000).default(20_000),
+  checkTargets: z.boolean().default(true),
+  proxyProtocol: z.boolean().default(false),
+  timeoutMillis: z.int().min(50).max(30_000).default(1_500),
+  attempts: z.int().min(1).max(10).default(3),
+  maxPending: z.int().min(64).max(32_768).default(16_384),
+  portsPerUpstream: z.int().min(1).max(64).default(16),
+  cookieSecret: z
+    .string()
+    .regex(/^[0-9a-fA-F]{32}$/, 'write 32 hexadecimal digits')
+    .optional(),
+  streams: z
+    .strictObject({
+      maxConnections: z.int().min(1).max(100_000).default(2_000),
+      maxConnectionsPerClient: z.int().min(1).max(100_000).default(50),
+      maxPipelined: z.int().min(1).max(1_000).default(64),
+      idleSeconds: z.int().min(1).max(300).default(10),
+    })
+    .prefault({}),
+  health: z
+    .strictObject({
+      checkName: wireName.default('.'),
+      intervalMillis: z.int().min(100).max(60_000).default(1_000),
+      timeoutMillis: z.int().min(50).max(10_000).default(1_000),
+    })
+    .prefault({}),
+});
+
+const answerSchema = z.strictObject({
+  operator: z.string().min(1).max(100).default('this network'),
+  language: z.string().min(2).max(20).default('en'),
+  maxTtlSeconds: z.int().min(1).max(60).default(60),
+  soaMname: wireName.default('warta.invalid'),
+  soaRname: wireName.default('hostmaster.warta.invalid'),
+  structuredErrorOption: z.int().min(1).max(65_535).optional(),
+});
+
+const registerSchema = z.strictObject({
+  licensee: z
+    .string()
+    .min(1)
+    .max(64)
+    .regex(/^[A-Za-z0-9][A-Za-z0-9._/-]*$/, 'write the licence number'),
+  directory: path,
+  authorities: path,
+  policyPack: path,
+  rescanSeconds: z.int().min(1).max(3_600).default(5),
+  staleAfterHours: z.int().min(1).max(8_760).default(48),
+});
+
+const configSchema = z.strictObject({
+  state: path,
+  register: registerSchema,
+  resolver: resolverSchema.prefault({}),
+  answer: answerSchema.prefault({}),
+  metrics: z.strictObject({ listen: address.default('127.0.0.1:9100') }).prefault({}),
+  log: z.strictObject({ level: z.enum(['debug', 'info', 'warn', 'error']).default('info') }).prefault({}),
+});
+
+/** A checked configuration. Paths are absolute. */
+export type Config = z.output<typeof configSchema>;
+
+/** What is written in a configuration file. */
+export type ConfigSource = z.input<typeof configSchema>;
+
+/** Largest configuration file read. */
+const MAX_CONFIG_BYTES = 1 << 20;
+
+/**
+ * Loads a YAML configuration file. Relative paths in it count from the file's folder.
+ *
+ * @throws {WartaError} `config-unreadable`; `config-invalid` naming every wrong key with the line and what to write.
+ */
+export function loadConfig(file: string): Config {
+  let text: string;
+  try {
+    text = readFileSync(file, 'utf8');
+  } catch (cause) {
+    throw new WartaError('config-unreadable', `cannot read the configuration ${file}`, { cause });
+  }
+  if (text.length > MAX_CONFIG_BYTES) throw new WartaError('config-invalid', `${file} is longer than 1 MiB`);
+  return parseConfig(text, file);
+}
+
+/** Parses configuration text; `file` names it in errors and is what relative paths count from. */
+export function parseConfig(text: string, file: string): Config {
+  const document = parseDocument(text, { prettyErrors: true });
+  const broken = document.errors[0];
+  if (broken !== undefined) throw new WartaError('config-invalid', `${file}: ${broken.message}`);
+  return checkConfig(document.toJS({ maxAliasCount: 100 }), file);
+}
+
+/** Checks a configuration that is already an object. */
+export function checkConfig(source: unknown, file: string): Config {
+  const result = configSchema.safeParse(source ?? {});
+  if (!result.success) {
+    throw new WartaError('config-invalid', `${file} is not valid:\n${describeIssues(result.error)}`);
+  }
+  const base = dirname(resolve(file));
+  const { register } = result.data;
+  return {
+    ...result.data,
+    state: resolve(base, result.data.state),
+    register: {
+      ...register,
+      directory: resolve(base, register.directory),
+      authorities: resolve(base, register.authorities),
+      policyPack: resolve(base, register.policyPack),
+    },
+  };
+}
+
+/** One line for each wrong key: where, what is wrong, and the keys that would be right. */
+function describeIssues(error: z.ZodError): string {
+  return error.issues
+    .map((issue) => {
+      const key = issue.path.join('.') || 'the file';
+      if (issue.code !== 'unrecognized_keys') return `  ${key}: ${issue.message}`;
+      const names = issue.keys.map((name) => (key === 'the file' ? name : `${key}.${name}`));
+      return `  ${names.join(', ')}: no such key; see config/warta.yaml for all of them`;
+    })
+    .join('\n');
+}
+
+/** Number of data-plane threads: one for each core but the one that the event loop needs. */
+export function countWorkers(workers: number | 'auto'): number {
+  return workers === 'auto' ? Math.max(1, availableParallelism() - 1) : workers;
+}
+
+/** The resolvers of resolv.conf text, without those this node itself listens on. */
+export function readSystemResolvers(resolvConf: string): string[] {
+  return resolvConf
+    .split('\n')
+    .map((line) => /^\s*nameserver\s+(\S+)/.exec(line)?.[1])
+    .filter((host): host is string => host !== undefined)
+    .map((host) => host.replace(/%.*$/, ''));
+}

@@ -1,0 +1,128 @@
+import { parse } from 'yaml';
+import { z } from 'zod';
+import { describeError, WartaError } from '../base/errors.ts';
+import { type Annex, composeAnnex, type EntryDraft } from './annex.ts';
+import { composeCanonical } from './canonical.ts';
+import { entryId, parseWith } from './fields.ts';
+import { STATEMENT_MAX_BYTES, type Statement, statementSchema } from './statement.ts';
+import { DAY_SECONDS, formatInstant, parseInstant } from './time.ts';
+
+/** What drafting takes from outside. */
+export interface DraftOptions {
+  readonly nowSeconds: number;
+  /** Returns that many unpredictable bytes (for salts). */
+  readonly random: (sizeBytes: number) => Uint8Array;
+}
+
+/** A draft made exact: the bytes to sign, and for a notice the annex to publish beside it. */
+export interface Draft {
+  readonly statement: Statement;
+  readonly payload: Buffer;
+  readonly annex?: Annex;
+}
+
+const extras = { id: entryId.optional(), expires: z.string().optional() };
+
+/** How names are listed: a bare name is exact, as the narrowest scope is the default. */
+const listedName = z.union([
+  z.string().transform((exact) => ({ raw: exact, scope: 'exact' as const })),
+  z
+    .strictObject({ exact: z.string(), ...extras })
+    .transform(({ exact, ...rest }) => ({ raw: exact, scope: 'exact' as const, ...rest })),
+  z
+    .strictObject({ subtree: z.string(), exclude: z.array(z.string()).optional(), ...extras })
+    .transform(({ subtree, exclude, ...rest }) => ({
+      raw: subtree,
+      scope: 'subtree' as const,
+      excludes: exclude,
+      ...rest,
+    })),
+  z
+    .strictObject({ url: z.string(), ...extras })
+    .transform(({ url, ...rest }) => ({ raw: url, scope: 'url' as const, ...rest })),
+]);
+
+const namesSchema = z.array(listedName).min(1, 'list at least one name');
+
+/** Keys whose text is a time. */
+const TIME_KEYS = new Set(
+  'signedAt made approved served effectiveFrom complyBy reviewBy expires expiresAt from until at receivedAt'.split(' '),
+);
+
+/**
+ * Completes a friendly draft (YAML or JSON). Written as the statement itself, but for three liberties: a time may be `now`
+ * or a span such as `30d`, `12h`, `15m`, counted from `dates.effectiveFrom` (or `from`, or now); `version` and `signedAt`
+ * may be left out; and a notice lists `names` (and `sealed: true`) where the statement has `annex`.
+ *
+ * @throws {WartaError} `statement-malformed` or `annex-malformed`, naming the key.
+ */
+export function composeDraft(source: string, options: DraftOptions): Draft {
+  const draft = parseYaml(source);
+  const anchor = findAnchor(draft, options.nowSeconds);
+  const { names, sealed, ...rest } = resolveTimes(draft, anchor, options.nowSeconds) as Record<string, unknown>;
+  const statement: Record<string, unknown> = { version: 1, signedAt: formatInstant(options.nowSeconds), ...rest };
+  if (statement.type !== 'notice') return finish({ ...statement, ...pick({ names, sealed }) });
+  const listed = parseWith(namesSchema, names, 'statement-malformed', 'draft: names');
+  const annex = composeAnnex(listed as EntryDraft[], options.random);
+  const { digest, entries, bytes } = annex;
+  const terms = { digest, entries, sizeBytes: bytes.length, sealed: sealed ?? false };
+  return { ...finish({ tags: [], evidence: [], overrides: [], ...statement, annex: terms }), annex };
+}
+
+/** Leaves out what is undefined. */
+function pick(values: Record<string, unknown>): Record<string, unknown> {
+  return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
+}
+
+/** Checks the statement and composes the bytes to sign. */
+function finish(value: Record<string, unknown>): Draft {
+  const statement = parseWith(statementSchema, value, 'statement-malformed', 'draft');
+  const payload = composeCanonical(statement);
+  // Base64 and a few signatures must still fit the envelope's limit.
+  const limit = Math.floor(((STATEMENT_MAX_BYTES - 4096) * 3) / 4);
+  if (payload.length > limit) {
+    throw new WartaError(
+      'statement-oversized',
+      `the statement has ${payload.length} bytes, ${limit} at most: shorten it`,
+    );
+  }
+  return { statement, payload };
+}
+
+/** Parses YAML, of which JSON is a part, into an object. */
+function parseYaml(source: string): Record<string, unknown> {
+  let value: unknown;
+  try {
+    value = parse(source);
+  } catch (cause) {
+    throw new WartaError('statement-malformed', `draft: ${describeError(cause)}`, { cause });
+  }
+  return parseWith(z.record(z.string(), z.unknown()), value, 'statement-malformed', 'draft');
+}
+
+/** Returns the time that spans are counted from. */
+function findAnchor(draft: Record<string, unknown>, nowSeconds: number): number {
+  const { effectiveFrom } = (draft.dates ?? {}) as Record<string, unknown>;
+  const start = effectiveFrom ?? draft.from ?? 'now';
+  return parseInstant(String(resolveTime(start, nowSeconds, nowSeconds))) ?? nowSeconds;
+}
+
+/** Copies a draft with its times made exact. */
+function resolveTimes(value: unknown, anchor: number, nowSeconds: number, key = ''): unknown {
+  if (Array.isArray(value)) return value.map((item) => resolveTimes(item, anchor, nowSeconds));
+  if (typeof value !== 'object' || value === null) {
+    return TIME_KEYS.has(key) ? resolveTime(value, key === 'effectiveFrom' ? nowSeconds : anchor, nowSeconds) : value;
+  }
+  const resolved = Object.entries(value).map(([name, item]) => [name, resolveTimes(item, anchor, nowSeconds, name)]);
+  return Object.fromEntries(resolved);
+}
+
+const UNIT_SECONDS = { d: DAY_SECONDS, h: 3600, m: 60 };
+
+/** Makes `now` or a span exact; leaves anything else for the schema to judge. */
+function resolveTime(value: unknown, anchor: number, nowSeconds: number): unknown {
+  if (value === 'now') return formatInstant(nowSeconds);
+  const span = typeof value === 'string' ? /^(\d{1,5})([dhm])$/.exec(value) : null;
+  if (span === null) return value;
+  return formatInstant(anchor + Number(span[1]) * UNIT_SECONDS[span[2] as 'd' | 'h' | 'm']);
+}

@@ -1,0 +1,223 @@
+import { z } from 'zod';
+import { canonicalName, digest, entryId, instant, language, licenceNumber, reference, slug, text } from './fields.ts';
+
+/** Largest envelope file, and so the largest log leaf. */
+export const STATEMENT_MAX_BYTES = 64 * 1024;
+
+/** Most entries of one notice. */
+export const ANNEX_MAX_ENTRIES = 1_000_000;
+
+/** Largest annex file. */
+export const ANNEX_MAX_BYTES = 512 * 1024 * 1024;
+
+const entryIds = z.array(entryId).min(1).max(1000);
+
+/** What every statement carries. `reasons.sealed` is the salted digest of reasons that are not public. */
+const common = {
+  version: z.literal(1),
+  authority: slug,
+  reference,
+  signedAt: instant,
+  reasons: z.strictObject({ public: text(8000), sealed: digest.optional() }),
+};
+
+/** A notice, or some of its entries. */
+const noticeTarget = z.strictObject({ notice: digest, entries: entryIds.optional() });
+
+/** A programme: every notice of an instrument, those signed later included. */
+const instrumentTarget = z.strictObject({ instrument: slug });
+
+/** Every notice of a category. */
+const categoryTarget = z.strictObject({ category: slug });
+
+const approval = z.strictObject({ officer: slug, role: slug, at: instant });
+
+const noticeSchema = z
+  .strictObject({
+    type: z.literal('notice'),
+    ...common,
+    instrument: slug,
+    requestedBy: text(200).optional(),
+    category: slug,
+    tags: z.array(slug).max(16),
+    offence: text(500),
+    /** Digests of evidence, never material. */
+    evidence: z.array(digest).max(256),
+    /** Salted digest of a referral to the police. */
+    referral: digest.optional(),
+    recipients: z.union([
+      z.strictObject({ all: z.literal(true) }),
+      z.strictObject({ licensees: z.array(licenceNumber).min(1).max(1000) }),
+    ]),
+    networks: z.array(text(100)).min(1).max(64).optional(),
+    territory: text(100),
+    dates: z.strictObject({
+      made: instant,
+      approved: instant,
+      served: instant.optional(),
+      effectiveFrom: instant,
+      complyBy: instant.optional(),
+      reviewBy: instant.optional(),
+    }),
+    term: z.union([z.strictObject({ expires: instant }), z.strictObject({ untilRevoked: z.literal(true) })]),
+    proportionality: z.strictObject({
+      alternatives: text(2000),
+      sourceTakedown: z.strictObject({ asked: z.boolean(), detail: text(2000) }),
+      ownerWarned: z.strictObject({ warned: z.boolean(), detail: text(2000) }),
+      coTenants: text(2000),
+      balance: text(2000),
+    }),
+    redress: z.strictObject({
+      body: text(200),
+      contacts: z
+        .array(z.string().regex(/^(?:tel|mailto):[\x21-\x7e]{1,200}$/, 'expected tel: or mailto:'))
+        .min(1)
+        .max(8),
+      address: text(500),
+      withinDays: z.int().min(1).max(3650),
+    }),
+    languages: z.array(language).min(1).max(8),
+    draftedBy: slug,
+    approvals: z.array(approval).min(1).max(8),
+    overrides: z.array(z.strictObject({ check: slug, officer: slug, reason: text(1000) })).max(64),
+    supersedes: z.array(digest).min(1).max(16).optional(),
+    annex: z.strictObject({
+      digest,
+      entries: z.int().min(1).max(ANNEX_MAX_ENTRIES),
+      sizeBytes: z.int().min(1).max(ANNEX_MAX_BYTES),
+      sealed: z.boolean(),
+    }),
+  })
+  .refine(
+    (notice) =>
+      new Set([notice.draftedBy, ...notice.approvals.map(({ officer }) => officer)]).size ===
+      notice.approvals.length + 1,
+    {
+      path: ['approvals'],
+      message: 'every approval needs an officer of its own, and never the one who drafted',
+    },
+  );
+
+/** Whether a period that has an end ends after it starts. */
+function endsAfterStart(period: { from: string; until?: string }): boolean {
+  return period.until === undefined || period.until > period.from;
+}
+
+const PERIOD = { path: ['until'], message: 'must be after from' };
+
+const staySchema = z
+  .strictObject({
+    type: z.literal('stay'),
+    ...common,
+    target: z.union([noticeTarget, instrumentTarget]),
+    from: instant,
+    until: instant.optional(),
+    order: z.strictObject({ by: text(200), reference: text(200) }),
+  })
+  .refine(endsAfterStart, PERIOD);
+
+const resumptionSchema = z.strictObject({ type: z.literal('resumption'), ...common, target: digest, from: instant });
+
+const variationSchema = z
+  .strictObject({
+    type: z.literal('variation'),
+    ...common,
+    notice: digest,
+    from: instant,
+    remove: entryIds.optional(),
+    exclude: z
+      .array(z.strictObject({ entry: entryId, names: z.array(canonicalName).min(1).max(100) }))
+      .min(1)
+      .max(1000)
+      .optional(),
+    expires: z
+      .array(z.strictObject({ entry: entryId, at: instant }))
+      .min(1)
+      .max(1000)
+      .optional(),
+    expiresAt: instant.optional(),
+  })
+  .refine((change) => Boolean(change.remove ?? change.exclude ?? change.expires ?? change.expiresAt), {
+    message: 'needs one of remove, exclude, expires, expiresAt',
+  });
+
+const revocationSchema = z.strictObject({
+  type: z.literal('revocation'),
+  ...common,
+  notice: digest,
+  entries: entryIds.optional(),
+  from: instant,
+});
+
+const exemptionSchema = z
+  .strictObject({
+    type: z.literal('exemption'),
+    ...common,
+    licensee: licenceNumber,
+    scope: z.union([noticeTarget, instrumentTarget, categoryTarget]),
+    from: instant,
+    until: instant,
+    conditions: text(4000),
+    request: z.strictObject({ reference: text(200), receivedAt: instant }),
+  })
+  .refine(endsAfterStart, PERIOD);
+
+const haltSchema = z
+  .strictObject({ type: z.literal('halt'), ...common, instrument: slug, from: instant, until: instant.optional() })
+  .refine(endsAfterStart, PERIOD);
+
+const heartbeatSchema = z.strictObject({ type: z.literal('heartbeat'), ...common, at: instant });
+
+/** Every statement an officer can sign. Unknown keys are refused: what is signed is what is understood. */
+export const statementSchema = z.discriminatedUnion('type', [
+  noticeSchema,
+  staySchema,
+  resumptionSchema,
+  variationSchema,
+  revocationSchema,
+  exemptionSchema,
+  haltSchema,
+  heartbeatSchema,
+]);
+
+/** A statement as parsed. Times stay RFC 3339 text that the schema has checked; read them with `secondsOf`. */
+export type Statement = z.output<typeof statementSchema>;
+
+/** A statutory notice. */
+export type Notice = z.output<typeof noticeSchema>;
+
+/** A statement that changes others or grants something, that is every type but notice and heartbeat. */
+export type Change = Exclude<Statement, { type: 'notice' | 'heartbeat' }>;
+
+/** What a change applies to: a notice (or some entries of it), or everything under an instrument or in a category. */
+export interface Reach {
+  readonly notice?: string;
+  readonly entries?: readonly string[];
+  readonly instrument?: string;
+  readonly category?: string;
+}
+
+/** Returns what a change applies to; `undefined` for a resumption, which names another change instead. */
+export function reachOf(change: Change): Reach | undefined {
+  switch (change.type) {
+    case 'stay':
+      return change.target;
+    case 'exemption':
+      return change.scope;
+    case 'halt':
+      return { instrument: change.instrument };
+    case 'revocation':
+      return { notice: change.notice, entries: change.entries };
+    case 'variation':
+      return { notice: change.notice, entries: variedEntries(change) };
+    case 'resumption':
+      return undefined;
+  }
+}
+
+/** Returns the ids of entries a variation names one by one. */
+function variedEntries(change: z.output<typeof variationSchema>): string[] {
+  const excluded = (change.exclude ?? []).map(({ entry }) => entry);
+  const shortened = (change.expires ?? []).map(({ entry }) => entry);
+  return [...(change.remove ?? []), ...excluded, ...shortened];
+}

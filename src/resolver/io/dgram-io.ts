@@ -1,0 +1,142 @@
+import { createSocket, type RemoteInfo, type Socket } from 'node:dgram';
+import { WartaError } from '../../base/errors.ts';
+import { formatSocketAddress, readSocketAddress, type SocketAddress, writeSocketAddress } from '../socket-address.ts';
+import {
+  createArena,
+  type DatagramHandler,
+  type DatagramIo,
+  type DatagramIoOptions,
+  MAX_QUERY_BYTES,
+  MAX_REPLY_BYTES,
+  QUERY_SLOTS_AT,
+  REPLY_SLOTS_AT,
+  SLOT,
+  TICK_MILLIS,
+} from './datagram-io.ts';
+
+/**
+ * Datagram I/O by Node's own `dgram`, one message at a time on the event loop: for systems without FFI. A third of the
+ * batch backend's throughput. On a wildcard address the kernel picks the source address of answers: hosts with several
+ * addresses list them one by one.
+ */
+export class DgramIo implements DatagramIo {
+  readonly arena: Uint8Array;
+  readonly #options: DatagramIoOptions;
+  readonly #listeners: Socket[];
+  readonly #ports: Socket[];
+  #handler: DatagramHandler | undefined;
+
+  private constructor(options: DatagramIoOptions, listeners: Socket[], ports: Socket[]) {
+    this.arena = createArena(options.pendingSlots);
+    this.#options = options;
+    this.#listeners = listeners;
+    this.#ports = ports;
+  }
+
+  /**
+   * Opens and binds every socket.
+   *
+   * @throws {WartaError} `socket-failed` when an address cannot be bound.
+   */
+  static async open(options: DatagramIoOptions): Promise<DgramIo> {
+    const listeners = await Promise.all(options.listen.map(openListener));
+    const ports = await Promise.all(
+      options.upstreams.flatMap((upstream) =>
+        Array.from({ length: options.portsPerUpstream }, () => openPort(upstream)),
+      ),
+    );
+    return new DgramIo(options, listeners, ports);
+  }
+
+  answer(listener: number, slot: number, message: number, length: number): void {
+    const client = readSocketAddress(this.arena, slot + SLOT.PEER);
+    const copy = Buffer.from(this.arena.subarray(message, message + length));
+    this.#listeners[listener]!.send(copy, client.port, client.host, (error) => {
+      if (error) this.#handler?.onSendFailures(1);
+    });
+  }
+
+  forward(port: number, message: number, length: number): void {
+    const copy = Buffer.from(this.arena.subarray(message, message + length));
+    this.#ports[port]!.send(copy, (error) => {
+      if (error && 'code' in error && error.code === 'ECONNREFUSED') this.#handler?.onRefused(port);
+      else if (error) this.#handler?.onSendFailures(1);
+    });
+  }
+
+  renewPort(port: number): void {
+    const upstream = this.#options.upstreams[Math.floor(port / this.#options.portsPerUpstream)]!;
+    void openPort(upstream).then(
+      (fresh) => {
+        this.#ports[port]!.close();
+        this.#ports[port] = fresh;
+        this.#receiveReplies(port);
+      },
+      () => this.#handler?.onSendFailures(1),
+    );
+  }
+
+  run(handler: DatagramHandler): Promise<void> {
+    this.#handler = handler;
+    this.#listeners.forEach((socket, listener) => {
+      socket.on('message', (message, from) => this.#onQuery(listener, message, from));
+    });
+    this.#ports.forEach((_, port) => {
+      this.#receiveReplies(port);
+    });
+    return new Promise((resolve) => {
+      const timer = setInterval(() => {
+        if (handler.tick()) return;
+        clearInterval(timer);
+        for (const socket of [...this.#listeners, ...this.#ports]) socket.close();
+        resolve();
+      }, TICK_MILLIS);
+    });
+  }
+
+  #onQuery(listener: number, message: Buffer, from: RemoteInfo): void {
+    if (message.length > MAX_QUERY_BYTES) return;
+    const slot = QUERY_SLOTS_AT;
+    const family = from.family === 'IPv6' ? 6 : 4;
+    const host = from.address.replace(/%.*$/, '');
+    const peerBytes = writeSocketAddress({ host, port: from.port, family }, this.arena, slot + SLOT.PEER);
+    this.arena[slot + SLOT.PEER_BYTES] = peerBytes;
+    this.arena[slot + SLOT.CONTROL_BYTES] = 0;
+    this.arena.set(message, slot + SLOT.MESSAGE);
+    this.#handler!.beginBatch();
+    this.#handler!.onQuery(listener, slot, message.length);
+    this.#handler!.endBatch();
+  }
+
+  #receiveReplies(port: number): void {
+    this.#ports[port]!.on('message', (message) => {
+      const length = Math.min(message.length, MAX_REPLY_BYTES);
+      this.arena.set(message.subarray(0, length), REPLY_SLOTS_AT + SLOT.MESSAGE);
+      this.#handler!.beginBatch();
+      this.#handler!.onReply(port, REPLY_SLOTS_AT, length);
+      this.#handler!.endBatch();
+    });
+    this.#ports[port]!.on('error', () => this.#handler?.onRefused(port));
+  }
+}
+
+function openListener(address: SocketAddress): Promise<Socket> {
+  const type = address.family === 6 ? 'udp6' : 'udp4';
+  const socket = createSocket({ type, reusePort: true, ipv6Only: address.family === 6 });
+  return new Promise((resolve, reject) => {
+    socket.once('error', (cause) => {
+      reject(new WartaError('socket-failed', `cannot listen on ${formatSocketAddress(address)} (UDP)`, { cause }));
+    });
+    socket.bind(address.port, address.host, () => resolve(socket));
+  });
+}
+
+function openPort(upstream: SocketAddress): Promise<Socket> {
+  const socket = createSocket(upstream.family === 6 ? 'udp6' : 'udp4');
+  return new Promise((resolve, reject) => {
+    socket.once('error', (cause) => {
+      reject(new WartaError('socket-failed', `cannot reach upstream ${formatSocketAddress(upstream)}`, { cause }));
+    });
+    socket.connect(upstream.port, upstream.host, () => resolve(socket));
+  });
+}

@@ -1,0 +1,238 @@
+import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
+import { RuleClock, systemClock } from '../base/clock.ts';
+import { describeError, type ErrorCode, WartaError } from '../base/errors.ts';
+import { loadLibc } from '../base/libc.ts';
+import { createCounterBuffer, SharedCounters } from '../metrics/shared-counters.ts';
+import { RuleTable } from '../rules/rule-table.ts';
+import type { ForwardOptions } from './data-plane.ts';
+import type { QueryStages } from './query-stages.ts';
+import type { SocketAddress } from './socket-address.ts';
+import { createStages, type StageSettings } from './stage-settings.ts';
+import { StreamForwarder } from './stream-forwarder.ts';
+import { type StreamLimits, StreamListener } from './stream-listener.ts';
+import { UpstreamMonitor } from './upstream-monitor.ts';
+import { SIGNAL, type WorkerNews, type WorkerStart } from './worker-link.ts';
+
+export interface ResolverOptions {
+  listen: readonly SocketAddress[];
+  upstreams: readonly SocketAddress[];
+  io: 'batch' | 'dgram' | 'auto';
+  workers: number;
+  settings: StageSettings;
+  forward: Omit<ForwardOptions, 'listen' | 'upstreamCount'>;
+  streams: StreamLimits;
+  health: { checkName: string; intervalMillis: number; timeoutMillis: number };
+  table: SharedArrayBuffer;
+  /** Ends are never judged by an earlier time than this. */
+  floorSeconds: number;
+  /** Told of everything an operator should read in the log. No client address ever comes through here. */
+  onEvent(event: ResolverEvent): void;
+}
+
+export type ResolverEvent =
+  | { kind: 'io'; io: 'batch' | 'dgram'; reason?: string }
+  | { kind: 'upstream'; upstream: SocketAddress; up: boolean }
+  | { kind: 'worker-died'; worker: number; reason: string };
+
+/** A crashed thread is started again after so long. */
+const RESTART_MILLIS = 200;
+/** How long threads get to finish their batch when the resolver stops. */
+const STOP_MILLIS = 1000;
+
+interface Thread {
+  worker: Worker;
+  port: MessagePort;
+  counters: SharedArrayBuffer;
+}
+
+/**
+ * The running resolver: data-plane threads for UDP, streams on the event loop, health checks, and the one table all of them
+ * use. `swap` replaces the table whole; nothing else about it ever changes.
+ */
+export class Resolver {
+  /** Addresses in use. */
+  readonly listen: SocketAddress[];
+  readonly io: 'batch' | 'dgram';
+  readonly monitor: UpstreamMonitor;
+  /** Counters of every thread, the event loop's first. */
+  readonly counters: SharedCounters[];
+  readonly clock: RuleClock;
+  readonly streams: StreamListener;
+  table: RuleTable;
+  readonly #options: ResolverOptions;
+  readonly #threads: (Thread | undefined)[] = [];
+  readonly #signals = new SharedArrayBuffer(8);
+  readonly #stages: QueryStages;
+  #floorSeconds: number;
+  #stopping = false;
+
+  private constructor(options: ResolverOptions, listen: SocketAddress[], parts: ResolverParts) {
+    this.#options = options;
+    this.listen = listen;
+    this.io = parts.io;
+    this.monitor = parts.monitor;
+    this.counters = [parts.counters];
+    this.clock = parts.clock;
+    this.streams = parts.streams;
+    this.table = parts.table;
+    this.#stages = parts.stages;
+    this.#floorSeconds = options.floorSeconds;
+  }
+
+  /**
+   * Starts everything and returns once every thread serves.
+   *
+   * @throws {WartaError} `socket-failed` when an address cannot be had; `io-unavailable` for `io: batch` without FFI.
+   */
+  static async start(options: ResolverOptions): Promise<Resolver> {
+    const io = chooseIo(options);
+    const table = new RuleTable(options.table);
+    const counters = new SharedCounters(createCounterBuffer());
+    const clock = new RuleClock(systemClock, options.floorSeconds);
+    const monitor = new UpstreamMonitor({
+      upstreams: options.upstreams,
+      ...options.health,
+      onChange: (upstream, up) => options.onEvent({ kind: 'upstream', upstream: options.upstreams[upstream]!, up }),
+    });
+    const stages = createStages(options.settings, { counters, clock }, table);
+    const forwarder = new StreamForwarder({
+      upstreams: options.upstreams,
+      upstreamUp: monitor.up,
+      counters,
+      timeoutMillis: options.forward.timeoutMillis,
+      attempts: options.forward.attempts,
+      maxPending: options.streams.maxConnections,
+      proxyProtocol: options.forward.proxyProtocol,
+    });
+    const streams = new StreamListener(stages, forwarder, options.streams);
+    const parts = { io, monitor, counters, clock, streams, stages, table };
+    try {
+      // TCP first: it refuses a port in use, which SO_REUSEPORT on UDP would silently share with a forgotten process.
+      const listen: SocketAddress[] = [];
+      for (const address of options.listen) listen.push(await streams.open(address));
+      const resolver = new Resolver(options, listen, parts);
+      await Promise.all(Array.from({ length: options.workers }, (_, i) => resolver.#startThread(i)));
+      monitor.start();
+      return resolver;
+    } catch (error) {
+      streams.close();
+      throw error;
+    }
+  }
+
+  /** Replaces the table in every thread; each takes it between two batches, so no query is lost or judged by half of it. */
+  swap(table: SharedArrayBuffer): void {
+    this.table = new RuleTable(table);
+    this.#stages.useTable(this.table);
+    this.#tell({ table });
+  }
+
+  /** Raises the time below which ends are never judged. */
+  raiseFloor(seconds: number): void {
+    if (seconds <= this.#floorSeconds) return;
+    this.#floorSeconds = seconds;
+    this.clock.raiseFloor(seconds);
+    this.#tell({ floorSeconds: seconds });
+  }
+
+  /** Stops within about a second: batches under way are finished, connections closed. */
+  async stop(): Promise<void> {
+    this.#stopping = true;
+    this.monitor.stop();
+    this.streams.close();
+    Atomics.store(new Int32Array(this.#signals), SIGNAL.STOP, 1);
+    await Promise.all(this.#threads.map((thread) => thread && endThread(thread.worker)));
+  }
+
+  #tell(news: WorkerNews): void {
+    for (const thread of this.#threads) thread?.port.postMessage(news);
+    Atomics.add(new Int32Array(this.#signals), SIGNAL.NEWS, 1);
+  }
+
+  /** Starts thread `i` and resolves when it serves; later, a thread that dies is replaced, with its counters kept. */
+  #startThread(i: number): Promise<void> {
+    const { port1, port2 } = new MessageChannel();
+    const counters = this.#threads[i]?.counters ?? createCounterBuffer();
+    const start: WorkerStart = {
+      io: this.io,
+      forward: { ...this.#options.forward, listen: this.listen, upstreamCount: this.#options.upstreams.length },
+      upstreams: this.#options.upstreams,
+      settings: this.#options.settings,
+      table: this.table.buffer,
+      floorSeconds: this.#floorSeconds,
+      counters,
+      upstreamUp: this.monitor.up.buffer as SharedArrayBuffer,
+      signals: this.#signals,
+      port: port2,
+    };
+    const worker = new Worker(new URL('./data-plane-worker.ts', import.meta.url), {
+      workerData: start,
+      transferList: [port2],
+    });
+    this.#threads[i] = { worker, port: port1, counters };
+    this.counters[i + 1] = new SharedCounters(counters);
+    return new Promise((resolve, reject) => {
+      let serving = false;
+      worker.on('message', (message: { ready?: true; failed?: string; code?: ErrorCode }) => {
+        serving = message.ready === true;
+        if (serving) resolve();
+        else reject(new WartaError(message.code ?? 'socket-failed', message.failed ?? 'a data-plane thread failed'));
+      });
+      worker.on('error', (error) => {
+        this.#options.onEvent({ kind: 'worker-died', worker: i, reason: describeError(error) });
+        reject(error);
+      });
+      worker.on('exit', () => {
+        port1.close();
+        if (!this.#stopping && serving) setTimeout(() => this.#restartThread(i), RESTART_MILLIS);
+      });
+    });
+  }
+
+  #restartThread(i: number): void {
+    if (this.#stopping) return;
+    this.#startThread(i).catch((error: Error) => {
+      this.#options.onEvent({ kind: 'worker-died', worker: i, reason: error.message });
+      setTimeout(() => this.#restartThread(i), RESTART_MILLIS * 10);
+    });
+  }
+}
+
+interface ResolverParts {
+  io: 'batch' | 'dgram';
+  monitor: UpstreamMonitor;
+  counters: SharedCounters;
+  clock: RuleClock;
+  streams: StreamListener;
+  stages: QueryStages;
+  table: RuleTable;
+}
+
+/** Picks the backend and says so; `auto` falls back to dgram where FFI is not available. */
+function chooseIo(options: ResolverOptions): 'batch' | 'dgram' {
+  if (options.io === 'dgram') {
+    options.onEvent({ kind: 'io', io: 'dgram' });
+    return 'dgram';
+  }
+  try {
+    loadLibc();
+    options.onEvent({ kind: 'io', io: 'batch' });
+    return 'batch';
+  } catch (cause) {
+    const reason = describeError(cause);
+    if (options.io === 'batch') {
+      throw new WartaError('io-unavailable', `batch I/O is not available (${reason}): set resolver.io to auto`, {
+        cause,
+      });
+    }
+    options.onEvent({ kind: 'io', io: 'dgram', reason });
+    return 'dgram';
+  }
+}
+
+async function endThread(worker: Worker): Promise<void> {
+  const ended = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
+  const timer = setTimeout(() => void worker.terminate(), STOP_MILLIS);
+  await ended;
+  clearTimeout(timer);
+}

@@ -1,0 +1,43 @@
+import type { RuleClock } from '../base/clock.ts';
+import type { SharedCounters } from '../metrics/shared-counters.ts';
+import type { RuleTable } from '../rules/rule-table.ts';
+import { ClientAcl } from './client-acl.ts';
+import { QueryStages } from './query-stages.ts';
+import { ResponseRateLimit } from './response-rate-limit.ts';
+import { ServerCookie } from './server-cookie.ts';
+
+/** The stages' settings as plain data, so that they can be sent to a thread. */
+export interface StageSettings {
+  allow: readonly string[];
+  /** UDP responses a second for one client prefix; 0 is no limit. */
+  responsesPerSecond: number;
+  /** Random word that keys the rate limit's buckets. */
+  rateLimitKey: number;
+  /** 16 octets; servers of one anycast address share it. */
+  cookieSecret: Uint8Array;
+  observe: boolean;
+  checkTargets: boolean;
+  maxTtlSeconds: number;
+  structuredOption: number;
+}
+
+/** Makes the stages of one thread. */
+export function createStages(
+  settings: StageSettings,
+  own: { counters: SharedCounters; clock: RuleClock },
+  table: RuleTable,
+): QueryStages {
+  return new QueryStages(
+    {
+      acl: new ClientAcl(settings.allow),
+      rateLimit: new ResponseRateLimit(settings.responsesPerSecond, settings.rateLimitKey),
+      cookie: new ServerCookie(settings.cookieSecret),
+      observe: settings.observe,
+      checkTargets: settings.checkTargets,
+      maxTtlSeconds: settings.maxTtlSeconds,
+      structuredOption: settings.structuredOption,
+      ...own,
+    },
+    table,
+  );
+}

@@ -1,0 +1,29 @@
+import type { MessagePort } from 'node:worker_threads';
+import type { ForwardOptions } from './data-plane.ts';
+import type { SocketAddress } from './socket-address.ts';
+import type { StageSettings } from './stage-settings.ts';
+
+/** What a data-plane thread is started with. */
+export interface WorkerStart {
+  io: 'batch' | 'dgram';
+  forward: ForwardOptions;
+  upstreams: readonly SocketAddress[];
+  settings: StageSettings;
+  table: SharedArrayBuffer;
+  floorSeconds: number;
+  counters: SharedArrayBuffer;
+  upstreamUp: SharedArrayBuffer;
+  /** Words shared with the main thread, see `SIGNAL`. */
+  signals: SharedArrayBuffer;
+  /** Where new tables and time floors arrive. */
+  port: MessagePort;
+}
+
+/** Shared words: a change of `NEWS` says that messages wait on the port; `STOP` above zero asks to end. */
+export const SIGNAL = { NEWS: 0, STOP: 1 } as const;
+
+/** A new table, a higher time floor, or both. */
+export interface WorkerNews {
+  table?: SharedArrayBuffer;
+  floorSeconds?: number;
+}

@@ -1,0 +1,190 @@
+import { EDE, FLAGS2, FLAGS3, HEADER_BYTES, RCODE } from '../dns/constants.ts';
+import type { QueryScan } from '../dns/query.ts';
+import { composeOpt, SOA_TTL } from './answer-template.ts';
+import type { RuleTable } from './rule-table.ts';
+
+/** Octets of the OPT record without options. */
+const OPT_FIXED_BYTES = 11;
+/** Octets of the OPT record with an EDE option that has no text. */
+const OPT_CODE_BYTES = 17;
+
+/** Octets of a COOKIE option with an 8-octet client and a 16-octet server cookie (RFC 9018 §4). */
+export const COOKIE_OPTION_BYTES = 28;
+
+/** Writes the server cookie for a client cookie at `wire[clientCookie, +8)`; 16 octets at `out[offset)`. */
+export type WriteCookie = (wire: Uint8Array, clientCookie: number, out: Uint8Array, offset: number) => void;
+
+/** EDE of SERVFAIL answers, composed once. */
+const FAILURE_OPT = new Map<number, Uint8Array>(
+  [EDE.NO_REACHABLE_AUTHORITY, EDE.NETWORK_ERROR].map((code) => [code, composeOpt(code, '')]),
+);
+const BARE_OPT = composeOpt(0, '').slice(0, OPT_FIXED_BYTES).fill(0, 9);
+
+/** Client cookie kept aside while the answer overwrites the query. */
+const cookieCopy = new Uint8Array(8);
+
+/**
+ * Turns the query in `wire` at `start` into a blocked answer in place and returns the answer's length.
+ *
+ * A subtree rule gives NXDOMAIN, which denies everything below (RFC 8020); an exact rule gives NODATA, so that names below
+ * stay reachable; with `target` (the rule covers a CNAME or other target, not the QNAME) NODATA too. The question is echoed
+ * octet for octet; the SOA's owner is the blocked apex (the QNAME for a target). OPT only if the query had one. What does
+ * not fit into `capacity` octets loses the extra text first, then the SOA with TC set.
+ *
+ * Call it right after `findRule`: it uses the match's offset and end. `ttlSeconds` is the most a client may cache.
+ */
+export function composeBlockedAnswer(
+  table: RuleTable,
+  rule: number,
+  wire: Uint8Array,
+  start: number,
+  scan: QueryScan,
+  ttlSeconds: number,
+  capacity: number,
+  target: boolean,
+  writeCookie: WriteCookie | undefined,
+): number {
+  const nxdomain = !target && table.isSubtree(rule);
+  const owner = target ? scan.qname : table.matchedOffset;
+  const notice = table.noticeOf(rule);
+  const withCookie = writeCookie !== undefined && scan.cookie >= 0;
+  if (withCookie) keepCookie(wire, scan.cookie);
+  setResponseHeader(wire, start, nxdomain ? RCODE.NXDOMAIN : RCODE.NOERROR);
+  let end = scan.questionEnd;
+  const limit = start + capacity;
+  const withOpt = scan.opt >= 0;
+  const soaEnd = end + table.soaBytes;
+  if (soaEnd + (withOpt ? OPT_CODE_BYTES : 0) > limit) {
+    wire[start + 2] = wire[start + 2]! | FLAGS2.TC;
+  } else {
+    end = copyTemplate(table.bytes, table.soaOffset, table.soaBytes, wire, end);
+    writeUint16(wire, soaEnd - table.soaBytes, 0xc000 | (owner - start));
+    const left = Math.min(ttlSeconds, Math.floor(table.matchedUntil - table.nowSeconds));
+    writeUint32(wire, soaEnd - table.soaBytes + SOA_TTL, Math.max(0, left));
+    writeUint32(wire, soaEnd - 4, Math.max(0, left));
+    wire[start + 9] = 1;
+  }
+  if (withOpt) {
+    end = appendNoticeOpt(table, notice, wire, end, limit, scan);
+    if (withCookie) end = appendCookie(wire, start, end, limit, scan, writeCookie);
+    wire[start + 11] = 1;
+  }
+  return end - start;
+}
+
+/**
+ * Appends the notice's OPT record: structured when asked for, without justification and organisation when that does not
+ * fit, plain for other clients, and the EDE code alone when no text fits.
+ */
+function appendNoticeOpt(
+  table: RuleTable,
+  notice: number,
+  wire: Uint8Array,
+  at: number,
+  limit: number,
+  scan: QueryScan,
+): number {
+  const room = limit - at;
+  const plain = table.plainOptBytes(notice);
+  const structured = table.structuredOptBytes(notice);
+  const brief = table.briefOptBytes(notice);
+  let offset = table.optOffset(notice);
+  let length = plain;
+  if (scan.structured) {
+    offset += structured <= room ? plain : plain + structured;
+    length = structured <= room ? structured : brief;
+  }
+  const end = copyTemplate(table.bytes, offset, Math.min(length, Math.max(room, OPT_CODE_BYTES)), wire, at);
+  if (scan.dnssecOk) wire[at + 7] = 0x80;
+  if (length <= room) return end;
+  writeUint16(wire, at + 9, OPT_CODE_BYTES - OPT_FIXED_BYTES);
+  writeUint16(wire, at + 13, 2);
+  return at + OPT_CODE_BYTES;
+}
+
+/** Appends a COOKIE option to the OPT record that ends at `end` and starts right behind the SOA or the question. */
+function appendCookie(
+  wire: Uint8Array,
+  start: number,
+  end: number,
+  limit: number,
+  scan: QueryScan,
+  writeCookie: WriteCookie,
+): number {
+  if (end + COOKIE_OPTION_BYTES > limit) return end;
+  const opt = findOpt(wire, start, scan.questionEnd);
+  writeUint16(wire, end, 10);
+  writeUint16(wire, end + 2, COOKIE_OPTION_BYTES - 4);
+  for (let i = 0; i < 8; i++) wire[end + 4 + i] = cookieCopy[i]!;
+  writeCookie(cookieCopy, 0, wire, end + 12);
+  writeUint16(wire, opt + 9, ((wire[opt + 9]! << 8) | wire[opt + 10]!) + COOKIE_OPTION_BYTES);
+  return end + COOKIE_OPTION_BYTES;
+}
+
+/** Offset of our own OPT record: behind the SOA when there is one. */
+function findOpt(wire: Uint8Array, start: number, questionEnd: number): number {
+  if (wire[start + 9] === 0) return questionEnd;
+  return questionEnd + 12 + ((wire[questionEnd + 10]! << 8) | wire[questionEnd + 11]!);
+}
+
+function keepCookie(wire: Uint8Array, offset: number): void {
+  for (let i = 0; i < 8; i++) cookieCopy[i] = wire[offset + i]!;
+}
+
+/**
+ * Turns the query in place into an answer without records: the RCODE, the question when it was readable, and OPT if and
+ * only if the query had one. `rcode` above 15 puts its high bits into OPT (BADVERS, RFC 6891 §6.1.3).
+ */
+export function composeEmptyAnswer(
+  wire: Uint8Array,
+  start: number,
+  scan: QueryScan,
+  rcode: number,
+  options: { truncated?: boolean; ede?: number; writeCookie?: WriteCookie | undefined } = {},
+): number {
+  const { writeCookie } = options;
+  if (writeCookie !== undefined && scan.cookie >= 0) keepCookie(wire, scan.cookie);
+  const hasQuestion = scan.questionEnd > start + HEADER_BYTES;
+  setResponseHeader(wire, start, rcode & FLAGS3.RCODE);
+  if (!hasQuestion) wire[start + 5] = 0;
+  if (options.truncated) wire[start + 2] = wire[start + 2]! | FLAGS2.TC;
+  if (scan.opt < 0) return scan.questionEnd - start;
+  const at = scan.questionEnd;
+  const template = options.ede === undefined ? BARE_OPT : FAILURE_OPT.get(options.ede)!;
+  const end = copyTemplate(template, 0, template.length, wire, at);
+  wire[at + 5] = rcode >>> 4;
+  if (scan.dnssecOk) wire[at + 7] = 0x80;
+  wire[start + 11] = 1;
+  if (writeCookie === undefined || scan.cookie < 0) return end - start;
+  return appendCookie(wire, start, end, end + COOKIE_OPTION_BYTES, scan, writeCookie) - start;
+}
+
+/**
+ * Makes the header a response: QR and RA set, AA, TC and AD clear, OPCODE, RD and CD copied, one question, no records yet
+ * (RFC 1035 §4.1.1, RFC 4035 §3.2).
+ */
+function setResponseHeader(wire: Uint8Array, start: number, rcode: number): void {
+  wire[start + 2] = FLAGS2.QR | (wire[start + 2]! & (FLAGS2.OPCODE | FLAGS2.RD));
+  wire[start + 3] = FLAGS3.RA | (wire[start + 3]! & FLAGS3.CD) | rcode;
+  wire[start + 4] = 0;
+  wire[start + 5] = 1;
+  for (let i = 6; i < HEADER_BYTES; i++) wire[start + i] = 0;
+}
+
+/** Copies octets between two arrays; a loop beats `set(subarray())` below about a hundred octets. */
+function copyTemplate(from: Uint8Array, offset: number, length: number, to: Uint8Array, at: number): number {
+  for (let i = 0; i < length; i++) to[at + i] = from[offset + i]!;
+  return at + length;
+}
+
+function writeUint16(wire: Uint8Array, at: number, value: number): void {
+  wire[at] = value >>> 8;
+  wire[at + 1] = value;
+}
+
+function writeUint32(wire: Uint8Array, at: number, value: number): void {
+  wire[at] = value >>> 24;
+  wire[at + 1] = value >>> 16;
+  wire[at + 2] = value >>> 8;
+  wire[at + 3] = value;
+}

@@ -1,0 +1,330 @@
+import { WartaError } from '../base/errors.ts';
+import { LOWER } from '../dns/name.ts';
+import { mayContain } from './bloom-filter.ts';
+import {
+  HEADER,
+  HEADER_WORDS,
+  LINE_BYTES,
+  NO_END,
+  NO_RULE,
+  NOTICE_SHIFT,
+  RULE_BIT,
+  TABLE_MAGIC,
+  TABLE_VERSION,
+} from './layout.ts';
+import { finishFirst, finishSecond, LANE_A, LANE_B, reduceTo } from './suffix-hash.ts';
+
+/** What an answer says about one notice; kept in the table's description. */
+export interface RuleNotice {
+  /** Public reference, shown in EDE EXTRA-TEXT; at most 120 bytes of UTF-8. */
+  reference: string;
+  /** Category id of the pack; a metric label. */
+  category: string;
+  /** Display name of the authority. */
+  authority: string;
+  /** `tel:` and `mailto:` URIs of redress, for structured errors. */
+  contacts: readonly string[];
+}
+
+/** The part of a table that is read seldom. */
+export interface TableDescription {
+  /** Category ids; a notice's category number is an index into it. */
+  categories: readonly string[];
+  notices: readonly RuleNotice[];
+  /** Digest of everything the table was compiled from; tells whether a saved table is still the right one. */
+  source: string;
+}
+
+/** More labels than a name can have: 255 octets hold at most 127. */
+const MAX_LABELS = 128;
+
+/**
+ * A read-only view of a compiled table, with the scratch memory of one reader. Views are cheap: each thread makes its own
+ * over the same SharedArrayBuffer.
+ */
+export class RuleTable {
+  readonly buffer: SharedArrayBuffer;
+  readonly ruleCount: number;
+  readonly keyCount: number;
+  readonly noticeCount: number;
+  readonly sizeBytes: number;
+  readonly filterBlocks: number;
+  /** When the table was compiled, seconds since the epoch. */
+  readonly builtAtSeconds: number;
+  readonly bytes: Uint8Array;
+
+  /** Octets of the last match: where the covering suffix starts in the message. */
+  matchedOffset = 0;
+  /** Second until which the last answer holds: the rule's end, or the start of another rule known to follow. */
+  matchedUntil = NO_END;
+  /** Filter hits so far, and how many of them the exact table refuted: the measured false positives. */
+  filterHits = 0;
+  filterFalseHits = 0;
+  /** Filter probes so far. */
+  filterProbes = 0;
+
+  readonly #words: Uint32Array;
+  readonly #seedA: number;
+  readonly #seedB: number;
+  readonly #maxLabels: number;
+  readonly #filter: Uint32Array;
+  readonly #slots: Uint32Array;
+  readonly #slotCount: number;
+  readonly #keys: Uint32Array;
+  readonly #rules: Uint32Array;
+  readonly #notices: Uint32Array;
+  readonly #names: Uint8Array;
+  readonly #templates: number;
+  readonly #labelStarts = new Int32Array(MAX_LABELS);
+  readonly #firstWords = new Uint32Array(MAX_LABELS);
+  readonly #secondWords = new Uint32Array(MAX_LABELS);
+  /** Block rules in force that cover the name so far: rule, entry and offset of the suffix, shortest suffix first. */
+  readonly #candidates: number[] = [];
+  /** Entries that a passthru took out of the last match. */
+  readonly #excluded: number[] = [];
+  #candidateCount = 0;
+  #startBySeconds = 0;
+  #endBySeconds = 0;
+
+  /**
+   * Takes a view of a compiled table.
+   *
+   * @throws {WartaError} `table-foreign` when it is no table of this version.
+   */
+  constructor(buffer: SharedArrayBuffer) {
+    const words = new Uint32Array(buffer, 0, Math.min(HEADER_WORDS, buffer.byteLength >>> 2));
+    if (words[HEADER.MAGIC] !== TABLE_MAGIC || words[HEADER.VERSION] !== TABLE_VERSION) {
+      throw new WartaError('table-foreign', 'this is no rule table of this version: compile it again');
+    }
+    if (words[HEADER.TOTAL_LINES]! * LINE_BYTES !== buffer.byteLength) {
+      throw new WartaError('table-damaged', 'the rule table is cut short: compile it again');
+    }
+    const section = (line: number, count: number) => new Uint32Array(buffer, words[line]! * LINE_BYTES, count);
+    this.buffer = buffer;
+    this.bytes = new Uint8Array(buffer);
+    this.ruleCount = words[HEADER.RULE_COUNT]!;
+    this.keyCount = words[HEADER.KEY_COUNT]!;
+    this.noticeCount = words[HEADER.NOTICE_COUNT]!;
+    this.filterBlocks = words[HEADER.FILTER_BLOCKS]!;
+    this.sizeBytes = buffer.byteLength;
+    this.builtAtSeconds = words[HEADER.BUILT_AT]!;
+    this.#words = words;
+    this.#seedA = words[HEADER.SEED_A]! | 0;
+    this.#seedB = words[HEADER.SEED_B]! | 0;
+    this.#maxLabels = words[HEADER.MAX_LABELS]!;
+    this.#filter = section(HEADER.FILTER_LINE, (this.filterBlocks * LINE_BYTES) / 4);
+    this.#slotCount = words[HEADER.SLOT_COUNT]!;
+    this.#slots = section(HEADER.SLOTS_LINE, this.#slotCount * 2);
+    this.#keys = section(HEADER.KEYS_LINE, (this.keyCount + 1) * 2);
+    this.#rules = section(HEADER.RULES_LINE, this.ruleCount * 4);
+    this.#notices = section(HEADER.NOTICES_LINE, this.noticeCount * 4);
+    this.#names = new Uint8Array(buffer, words[HEADER.NAMES_LINE]! * LINE_BYTES, words[HEADER.NAMES_BYTES]!);
+    this.#templates = words[HEADER.TEMPLATES_LINE]! * LINE_BYTES;
+  }
+
+  /**
+   * Sets the time at which the next matches are judged, in seconds since the epoch. A rule applies when it has started by
+   * `startBySeconds` and has not ended by `endBySeconds`. The two are the same but after a clock step: then the earlier
+   * time judges starts and the later one ends, so that neither direction of the step blocks a name too long or too soon.
+   */
+  setTime(startBySeconds: number, endBySeconds: number): void {
+    this.#startBySeconds = startBySeconds;
+    this.#endBySeconds = endBySeconds;
+  }
+
+  /** The time by which ends are judged, seconds since the epoch. */
+  get nowSeconds(): number {
+    return this.#endBySeconds;
+  }
+
+  /**
+   * Returns the rule whose trigger covers the name at `offset`, or `NO_RULE`.
+   *
+   * Longest match wins. A passthru cancels the block rules of its own entry only, so an exclusion narrows the entry it
+   * belongs to and never another notice. `wire` holds an uncompressed, checked name (RFC 1035 §3.1, at most 255 octets) in
+   * any case. Allocates nothing. A filter hit is only a hint: without the exact table an innocent name would be blocked
+   * once in every thousand lookups.
+   */
+  findRule(wire: Uint8Array, offset: number): number {
+    const starts = this.#labelStarts;
+    const first = this.#firstWords;
+    const second = this.#secondWords;
+    let labels = 0;
+    let end = offset;
+    for (let size = wire[end]!; size !== 0; size = wire[end]!) {
+      starts[labels++] = end;
+      end += size + 1;
+    }
+    const rootAt = end;
+    const filter = this.#filter;
+    const blocks = this.filterBlocks;
+    const last = labels > this.#maxLabels ? labels - this.#maxLabels : 0;
+    let a = this.#seedA;
+    let b = this.#seedB;
+    this.#candidateCount = 0;
+    this.#excluded.length = 0;
+    this.matchedUntil = NO_END;
+    if (labels > 1) this.filterProbes += labels - 1 - last;
+    for (let label = labels - 1; label >= last; label--) {
+      const start = starts[label]!;
+      let i = end - 1;
+      for (; i > start; i -= 2) {
+        a = Math.imul(a ^ LOWER[wire[i]!]!, LANE_A);
+        b = Math.imul(b ^ LOWER[wire[i - 1]!]!, LANE_B);
+      }
+      if (i === start) a = Math.imul(a ^ wire[i]!, LANE_A);
+      end = start;
+      first[label] = finishFirst(a, b);
+      second[label] = finishSecond(a, b);
+    }
+    // A pass of its own, so that the memory reads of all suffixes overlap; a single label is never a rule.
+    for (let label = labels - 2; label >= last; label--) {
+      if (mayContain(filter, blocks, first[label]!, second[label]!)) {
+        this.#probe(wire, starts[label]!, rootAt, first[label]!, second[label]!, label === 0);
+      }
+    }
+    return this.#candidateCount === 0 ? NO_RULE : this.#longestMatch();
+  }
+
+  /** Looks the suffix `wire[start, rootAt]` up in the exact table and takes up its rules. */
+  #probe(wire: Uint8Array, start: number, rootAt: number, first: number, second: number, whole: boolean): void {
+    this.filterHits++;
+    const slots = this.#slots;
+    let slot = reduceTo(first, this.#slotCount);
+    for (;;) {
+      const key = slots[slot * 2 + 1]!;
+      if (key === 0) break;
+      if (slots[slot * 2] === second && this.#sameName(this.#keys[(key - 1) * 2]!, wire, start, rootAt)) {
+        this.#collect(key - 1, start, whole);
+        return;
+      }
+      slot++;
+      if (slot === this.#slotCount) slot = 0;
+    }
+    this.filterFalseHits++;
+  }
+
+  /** Compares a stored name with `wire[start, rootAt]` octet by octet, ASCII letters in any case. */
+  #sameName(stored: number, wire: Uint8Array, start: number, rootAt: number): boolean {
+    const names = this.#names;
+    for (let i = start, j = stored; i <= rootAt; i++, j++) {
+      if (LOWER[wire[i]!] !== names[j]) return false;
+    }
+    return true;
+  }
+
+  /** Adds the block rules of a matched name that are in force to the candidates; passthru rules remove theirs. */
+  #collect(key: number, start: number, whole: boolean): void {
+    const rules = this.#rules;
+    const end = this.#keys[key * 2 + 3]!;
+    for (let rule = this.#keys[key * 2 + 1]!; rule < end; rule++) {
+      const bits = rules[rule * 4 + 3]!;
+      if (!whole && (bits & RULE_BIT.SUBTREE) === 0) continue;
+      const notBefore = rules[rule * 4]!;
+      if (notBefore > this.#startBySeconds) {
+        if (notBefore < this.matchedUntil) this.matchedUntil = notBefore;
+        continue;
+      }
+      if (rules[rule * 4 + 1]! <= this.#endBySeconds) continue;
+      if ((bits & RULE_BIT.PASSTHRU) !== 0) this.#cancel(rules[rule * 4 + 2]!);
+      else this.#push(rule, rules[rule * 4 + 2]!, start);
+    }
+  }
+
+  #push(rule: number, entry: number, start: number): void {
+    const at = this.#candidateCount * 3;
+    this.#candidates[at] = rule;
+    this.#candidates[at + 1] = entry;
+    this.#candidates[at + 2] = start;
+    this.#candidateCount++;
+  }
+
+  /** Whether the name last looked up is an exclusion of this entry, in force now. */
+  wasExcluded(entry: number): boolean {
+    return this.#excluded.includes(entry);
+  }
+
+  /** Removes the candidates of one entry. */
+  #cancel(entry: number): void {
+    this.#excluded.push(entry);
+    const candidates = this.#candidates;
+    const count = this.#candidateCount;
+    this.#candidateCount = 0;
+    for (let i = 0; i < count; i++) {
+      const rule = candidates[i * 3]!;
+      const start = candidates[i * 3 + 2]!;
+      const owner = candidates[i * 3 + 1]!;
+      if (owner !== entry) this.#push(rule, owner, start);
+    }
+  }
+
+  /** Picks the candidate with the longest suffix, the earliest notice among equals. */
+  #longestMatch(): number {
+    const candidates = this.#candidates;
+    let best = this.#candidateCount - 1;
+    while (best > 0 && candidates[(best - 1) * 3 + 2] === candidates[best * 3 + 2]) best--;
+    const rule = candidates[best * 3]!;
+    this.matchedOffset = candidates[best * 3 + 2]!;
+    const notAfter = this.#rules[rule * 4 + 1]!;
+    if (notAfter < this.matchedUntil) this.matchedUntil = notAfter;
+    return rule;
+  }
+
+  /** Whether the rule denies everything below its name as well. */
+  isSubtree(rule: number): boolean {
+    return (this.#rules[rule * 4 + 3]! & RULE_BIT.SUBTREE) !== 0;
+  }
+
+  /** Number of the rule's notice in the description. */
+  noticeOf(rule: number): number {
+    return this.#rules[rule * 4 + 3]! >>> NOTICE_SHIFT;
+  }
+
+  /** Number of the rule's category in the description. */
+  categoryOf(rule: number): number {
+    return this.#notices[this.noticeOf(rule) * 4]!;
+  }
+
+  /** Ordinal of the rule's entry, as the builder was given it. */
+  entryOf(rule: number): number {
+    return this.#rules[rule * 4 + 2]!;
+  }
+
+  /** The rule's time window, seconds since the epoch; `notAfter` may be `NO_END`. */
+  windowOf(rule: number): { notBefore: number; notAfter: number } {
+    return { notBefore: this.#rules[rule * 4]!, notAfter: this.#rules[rule * 4 + 1]! };
+  }
+
+  /** Offset and length of the SOA template in `bytes`. */
+  get soaOffset(): number {
+    return this.#templates;
+  }
+
+  get soaBytes(): number {
+    return this.#words[HEADER.SOA_BYTES]!;
+  }
+
+  /** Offset in `bytes` of a notice's OPT templates: plain, structured, brief, one after another. */
+  optOffset(notice: number): number {
+    return this.#templates + this.#notices[notice * 4 + 1]!;
+  }
+
+  plainOptBytes(notice: number): number {
+    return this.#notices[notice * 4 + 2]!;
+  }
+
+  structuredOptBytes(notice: number): number {
+    return this.#notices[notice * 4 + 3]! & 0xffff;
+  }
+
+  briefOptBytes(notice: number): number {
+    return this.#notices[notice * 4 + 3]! >>> 16;
+  }
+
+  /** Parses the description. Not for the hot path. */
+  describe(): TableDescription {
+    const offset = this.#words[HEADER.DESCRIPTION_LINE]! * LINE_BYTES;
+    const json = Buffer.from(this.bytes.slice(offset, offset + this.#words[HEADER.DESCRIPTION_BYTES]!)).toString();
+    return JSON.parse(json) as TableDescription;
+  }
+}

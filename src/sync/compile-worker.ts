@@ -1,0 +1,32 @@
+import { parentPort, workerData } from 'node:worker_threads';
+import { describeError, WartaError } from '../base/errors.ts';
+import { type CompiledList, compileList, type ListTerms } from './compile-list.ts';
+import { DirectorySource } from './directory-source.ts';
+
+/** What a compile thread is started with. */
+export interface CompileStart {
+  directory: string;
+  terms: ListTerms;
+  termsDigest: string;
+  nowSeconds: number;
+}
+
+/** What it says: how far it is, then the list or why there is none. */
+export type CompileMessage =
+  | { kind: 'progress'; share: number }
+  | { kind: 'list'; list: CompiledList }
+  | { kind: 'failed'; code: string; message: string };
+
+const start = workerData as CompileStart;
+const tell = (message: CompileMessage) => parentPort!.postMessage(message);
+try {
+  const source = new DirectorySource(start.directory);
+  const onProgress = (share: number) => tell({ kind: 'progress', share });
+  tell({ kind: 'list', list: compileList(source, start.terms, start.termsDigest, start.nowSeconds, onProgress) });
+} catch (error) {
+  tell({
+    kind: 'failed',
+    code: error instanceof WartaError ? error.code : 'store-failed',
+    message: describeError(error),
+  });
+}
