@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import { closeSync, openSync, readFileSync } from 'node:fs';
 import { killOnExit } from './child-processes.ts';
 import { medianOf } from './statistics.ts';
 
@@ -48,9 +49,43 @@ export async function measureMedianLatencyMicros(load: Load, queriesPerSecond: n
   return medianOf(latencies);
 }
 
-async function runDnsperf(load: Load, extra: string[]): Promise<string> {
+/** Latencies of a run at a fixed rate, in microseconds, and how many queries got no answer. */
+export interface LatencyResult {
+  medianMicros: number;
+  p99Micros: number;
+  answered: number;
+  lost: number;
+}
+
+/**
+ * Asks at a fixed rate and returns the spread of answer times. dnsperf writes each answer's time to a file, as a pipe would
+ * take its reader's share of the processor away from the server under test.
+ */
+export async function measureLatencies(
+  load: Load,
+  queriesPerSecond: number,
+  outputPath: string,
+): Promise<LatencyResult> {
+  await runDnsperf(load, ['-Q', String(queriesPerSecond), '-v'], outputPath);
+  const output = readFileSync(outputPath, 'utf8');
+  const latencies = Float64Array.from(output.matchAll(/^> \S+ \S+ \S+ ([\d.]+)$/gm), (match) => Number(match[1]) * 1e6);
+  latencies.sort();
+  return {
+    medianMicros: latencies[Math.floor(latencies.length * 0.5)],
+    p99Micros: latencies[Math.floor(latencies.length * 0.99)],
+    answered: readNumber(output, /Queries completed:\s+(\d+)/),
+    lost: readNumber(output, /Queries lost:\s+(\d+)/),
+  };
+}
+
+async function runDnsperf(load: Load, extra: string[], outputPath?: string): Promise<string> {
   const target = ['-s', '127.0.0.1', '-p', String(load.port), '-d', load.queryFile, '-l', String(load.seconds)];
-  const output = await collect('dnsperf', [...target, ...LOAD_ARGUMENTS, ...extra], load.seconds + GRACE_SECONDS);
+  const output = await collect(
+    'dnsperf',
+    [...target, ...LOAD_ARGUMENTS, ...extra],
+    load.seconds + GRACE_SECONDS,
+    outputPath,
+  );
   const answered = readNumber(output, /Queries completed:\s+(\d+)/);
   const codes = /Response codes:\s+(.*)/.exec(output)?.[1] ?? 'none';
   const expected = Number(new RegExp(`${load.rcode} (\\d+)`).exec(codes)?.[1] ?? 0);
@@ -61,10 +96,11 @@ async function runDnsperf(load: Load, extra: string[]): Promise<string> {
 }
 
 /** Runs a program to its end and returns what it printed. */
-function collect(command: string, args: string[], timeoutSeconds: number): Promise<string> {
+function collect(command: string, args: string[], timeoutSeconds: number, outputPath?: string): Promise<string> {
+  const file = outputPath === undefined ? undefined : openSync(outputPath, 'w');
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, {
-      stdio: ['ignore', 'pipe', 'pipe'],
+      stdio: ['ignore', file ?? 'pipe', 'pipe'],
       env: { ...process.env, LC_ALL: 'C' },
       timeout: timeoutSeconds * 1000,
       killSignal: 'SIGKILL',
@@ -72,11 +108,12 @@ function collect(command: string, args: string[], timeoutSeconds: number): Promi
     killOnExit(child);
     const printed: string[] = [];
     const complaints: string[] = [];
-    child.stdout.setEncoding('utf8').on('data', (text: string) => printed.push(text));
-    child.stderr.setEncoding('utf8').on('data', (text: string) => complaints.push(text));
+    child.stdout?.setEncoding('utf8').on('data', (text: string) => printed.push(text));
+    child.stderr!.setEncoding('utf8').on('data', (text: string) => complaints.push(text));
     child.on('error', reject);
     child.on('close', (code, signal) => {
-      if (code === 0) resolve(printed.join(''));
+      if (file !== undefined) closeSync(file);
+      if (code === 0) resolve(outputPath === undefined ? printed.join('') : readFileSync(outputPath, 'utf8'));
       else reject(new Error(`${command} ended with ${signal ?? code}: ${complaints.join('').trim().slice(-300)}`));
     });
   });

@@ -12,6 +12,8 @@ export interface PeerSetup {
   upstreamPort: number;
   /** Names `nameAt(0)` … `nameAt(ruleCount - 1)` are listed, each with all names below it. */
   ruleCount: number;
+  /** How often warta looks for new statements; an hour unless the bench is about that. */
+  rescanSeconds?: number;
   /** Writes the list as a response policy zone on first use and returns its path; the peers share one file. */
   policyZone(): string;
 }

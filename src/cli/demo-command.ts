@@ -1,32 +1,16 @@
-import { randomBytes } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync } from 'node:fs';
-import { dirname, join, resolve } from 'node:path';
-import { fileURLToPath } from 'node:url';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
 import { pino } from 'pino';
-import { writeDurably } from '../base/durable-file.ts';
-import { WartaError } from '../base/errors.ts';
+import { describeError, WartaError } from '../base/errors.ts';
 import { paint } from '../base/terminal.ts';
-import { checkConfig, type Config, type ConfigSource } from '../config/config.ts';
-import { composeDraft } from '../register/draft.ts';
-import { signEnvelope } from '../register/envelope.ts';
-import { createKey, publicKeyOf, readPrivateKey, writePrivateKey } from '../register/key.ts';
-import { parsePack } from '../register/pack.ts';
-import { formatInstant } from '../register/time.ts';
+import { type Config, type ConfigSource, checkConfig } from '../config/config.ts';
 import { formatSocketAddress } from '../resolver/socket-address.ts';
-import { ANNEXES_FOLDER, STATEMENTS_FOLDER } from '../sync/directory-source.ts';
+import { DemoRegister, PACK_FILE, PACKAGE_ROOT } from './demo-register.ts';
 import { type Node, startNode } from './node.ts';
 import { waitForSignal } from './signals.ts';
 
-/** Root of the package: where policies/ is. */
-export const PACKAGE_ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
-const PACK_FILE = join(PACKAGE_ROOT, 'policies/my-cma1998.yaml');
 const SAMPLES_FOLDER = join(PACKAGE_ROOT, 'policies/samples');
-
-/** The two officers of the demo; their keys lie side by side, which real ones never do. */
-const OFFICERS = ['officer-one', 'officer-two'] as const;
-const KEY_YEARS = 5;
-const DAY_SECONDS = 86_400;
 
 /** Adds `warta demo`, which is what `npm start` runs. */
 export function registerDemoCommand(program: Command): void {
@@ -55,62 +39,13 @@ export function registerDemoCommand(program: Command): void {
  * time. Authorities are written last, so a start that was cut short begins again.
  */
 export function prepareDemo(folder: string, nowSeconds: number): boolean {
-  const authorities = join(folder, 'authorities.json');
-  if (existsSync(authorities)) return false;
-  for (const officer of OFFICERS) {
-    const file = keyFile(folder, officer);
-    if (!existsSync(file)) writePrivateKey(file, createKey().privatePem);
-  }
-  mkdirSync(join(folder, 'register', STATEMENTS_FOLDER), { recursive: true });
-  mkdirSync(join(folder, 'register', ANNEXES_FOLDER), { recursive: true });
+  const register = new DemoRegister(folder);
+  if (existsSync(register.authoritiesFile)) return false;
   for (const sample of readdirSync(SAMPLES_FOLDER).filter((name) => name.endsWith('.yaml'))) {
-    signSample(folder, sample, nowSeconds);
+    register.publish(sample.replace(/\.yaml$/, ''), readFileSync(join(SAMPLES_FOLDER, sample), 'utf8'), nowSeconds);
   }
-  writeDurably(authorities, `${JSON.stringify(demoAuthorities(folder, nowSeconds), null, 2)}\n`);
+  register.writeAuthorities(nowSeconds);
   return true;
-}
-
-const keyFile = (folder: string, officer: string) => join(folder, 'keys', `${officer}.pem`);
-
-/** Drafts and signs one sample notice with both officers' keys. */
-function signSample(folder: string, sample: string, nowSeconds: number): void {
-  const source = readFileSync(join(SAMPLES_FOLDER, sample), 'utf8');
-  const draft = composeDraft(source, { nowSeconds, random: (sizeBytes) => randomBytes(sizeBytes) });
-  const signers = OFFICERS.map((officer) => ({ keyId: officer, privateKey: readPrivateKey(keyFile(folder, officer)) }));
-  const register = join(folder, 'register');
-  if (draft.annex) writeDurably(join(register, ANNEXES_FOLDER, `${draft.annex.digest}.jsonl`), draft.annex.bytes);
-  const name = sample.replace(/\.yaml$/, '.json');
-  writeDurably(join(register, STATEMENTS_FOLDER, name), signEnvelope(draft.payload, signers));
-}
-
-/** authorities.json of the demo: one authority with two officers, for every category and instrument of the pack. */
-function demoAuthorities(folder: string, nowSeconds: number) {
-  const { pack, sha256 } = parsePack(readFileSync(PACK_FILE));
-  return {
-    version: 1,
-    policyPack: { id: pack.id, sha256 },
-    authorities: [
-      {
-        id: 'mcmc',
-        name: 'MCMC (demo keys, no authority)',
-        categories: pack.categories.map((category) => category.id),
-        instruments: pack.instruments.map((instrument) => instrument.id),
-        thresholds: { notice: 2, release: 1 },
-        officers: OFFICERS.map((officer) => ({
-          id: officer,
-          name: `Demo ${officer}`,
-          role: 'approving-officer',
-          publicKey: publicKeyFrom(keyFile(folder, officer)),
-          validFrom: formatInstant(nowSeconds - DAY_SECONDS),
-          validUntil: formatInstant(nowSeconds + KEY_YEARS * 365 * DAY_SECONDS),
-        })),
-      },
-    ],
-  };
-}
-
-function publicKeyFrom(file: string): string {
-  return publicKeyOf(readPrivateKey(file));
 }
 
 function demoConfig(folder: string, options: { listen: string; metrics: string; upstream?: string[] }): Config {
@@ -130,7 +65,7 @@ function demoConfig(folder: string, options: { listen: string; metrics: string; 
   try {
     return checkConfig(source, join(folder, 'demo'));
   } catch (error) {
-    throw new WartaError('usage', error instanceof Error ? error.message : String(error), { cause: error });
+    throw new WartaError('usage', describeError(error), { cause: error });
   }
 }
 
@@ -150,7 +85,10 @@ function describeDemo(folder: string, first: boolean, config: Config, node: Node
     row('upstream', upstreams.map(formatSocketAddress).join(', ')),
     row('rules', `${resolver.table.ruleCount} from signed sample notices`),
     row('metrics', `http://${config.metrics.listen}/metrics`),
-    row('files', `${folder} ${first ? '(demo keys made now: never use them for real)' : '(as the last start left them)'}`),
+    row(
+      'files',
+      `${folder} ${first ? '(demo keys made now: never use them for real)' : '(as the last start left them)'}`,
+    ),
     '',
     paint('bold', 'Try:'),
     attempt(`${dig} www.invest-now.example`, "blocked: NXDOMAIN, EDE 16 and the notice's reference"),

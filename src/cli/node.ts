@@ -252,8 +252,12 @@ function logCompiled(log: Logger, { list, changed }: Extract<ListEvent, { kind: 
   for (const { name, code, reason } of bad.slice(0, MAX_LOGGED_VERDICTS)) {
     log.warn({ statement: name, code }, `void statement ${name}: ${reason}`);
   }
-  if (bad.length > MAX_LOGGED_VERDICTS) log.warn(`${bad.length - MAX_LOGGED_VERDICTS} more void statements; see report.json`);
-  if (list.refused.length > 0) log.warn(`${list.refused.length} signed entries are refused by the guard-rails; see report.json`);
+  if (bad.length > MAX_LOGGED_VERDICTS)
+    log.warn(`${bad.length - MAX_LOGGED_VERDICTS} more void statements; see report.json`);
+  if (list.refused.length > 0)
+    log.warn(`${list.refused.length} signed entries are refused by the guard-rails; see report.json`);
   const took = `${list.seconds.toFixed(2)} s`;
-  log.info(`${list.rules} rules from ${list.verdicts.length - bad.length} statements in ${took}${changed ? '' : ', unchanged'}`);
+  log.info(
+    `${list.rules} rules from ${list.verdicts.length - bad.length} statements in ${took}${changed ? '' : ', unchanged'}`,
+  );
 }

@@ -1,3 +1,4 @@
+import { setPriority } from 'node:os';
 import { parentPort, workerData } from 'node:worker_threads';
 import { describeError, WartaError } from '../base/errors.ts';
 import { type CompiledList, compileList, type ListTerms } from './compile-list.ts';
@@ -9,6 +10,8 @@ export interface CompileStart {
   terms: ListTerms;
   termsDigest: string;
   nowSeconds: number;
+  /** Leave the processor to the data plane: it serves while this compiles. */
+  background: boolean;
 }
 
 /** What it says: how far it is, then the list or why there is none. */
@@ -17,7 +20,11 @@ export type CompileMessage =
   | { kind: 'list'; list: CompiledList }
   | { kind: 'failed'; code: string; message: string };
 
+/** Nice value of the compile thread: on Linux it holds for this thread alone, so queries go first on a busy machine. */
+const BACKGROUND = 19;
+
 const start = workerData as CompileStart;
+if (start.background) setPriority(BACKGROUND);
 const tell = (message: CompileMessage) => parentPort!.postMessage(message);
 try {
   const source = new DirectorySource(start.directory);

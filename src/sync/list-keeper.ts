@@ -85,7 +85,7 @@ export class ListKeeper {
       this.#tell({ kind: 'not-loaded', code, reason: describeError(error) });
     }
     this.#version = await this.#readVersion(terms);
-    const list = await this.#compile(terms);
+    const list = await this.#compile(terms, false);
     this.#inUse = new RuleTable(list.table).describe().source;
     this.#accept(list, true);
     return list.table;
@@ -108,7 +108,7 @@ export class ListKeeper {
       const due = this.last?.nextStatementSeconds;
       const waiting = due === undefined || due > this.#options.nowSeconds();
       if (this.last !== undefined && version === this.#version && waiting) return;
-      const list = await this.#compile(terms);
+      const list = await this.#compile(terms, true);
       this.#version = version;
       const { source } = new RuleTable(list.table).describe();
       const changed = source !== this.#inUse || !waiting;
@@ -161,13 +161,14 @@ export class ListKeeper {
   }
 
   /** Compiles in a thread of its own, so that no query and no scrape waits for it. */
-  #compile(terms: ListTerms): Promise<CompiledList> {
+  #compile(terms: ListTerms, background: boolean): Promise<CompiledList> {
     const { directory } = this.#options;
     const start: CompileStart = {
       directory,
       terms,
       termsDigest: digestTerms(terms),
       nowSeconds: this.#options.nowSeconds(),
+      background,
     };
     return new Promise((resolve, reject) => {
       const worker = new Worker(new URL('./compile-worker.ts', import.meta.url), { workerData: start });

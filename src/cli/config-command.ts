@@ -1,0 +1,156 @@
+import { readFileSync } from 'node:fs';
+import type { Command } from 'commander';
+import { describeError, WartaError } from '../base/errors.ts';
+import { paint } from '../base/terminal.ts';
+import { type Config, countWorkers, loadConfig, readSystemResolvers } from '../config/config.ts';
+import { type Authorities, parseAuthorities } from '../register/authorities.ts';
+import { type Pack, parsePack } from '../register/pack.ts';
+import { ClientAcl } from '../resolver/client-acl.ts';
+import { parseSocketAddress } from '../resolver/socket-address.ts';
+import { DirectorySource } from '../sync/directory-source.ts';
+import { composeRows, countOf, printJson, type Row, readInput } from './output.ts';
+
+/** Adds `warta config validate`. */
+export function registerConfigCommand(program: Command): void {
+  program
+    .command('config')
+    .description('the configuration of a resolver')
+    .command('validate')
+    .description('check a configuration and the files it names, and print what it comes to')
+    .argument('<file>', 'configuration file (see config/warta.yaml)')
+    .option('--json', 'print JSON')
+    .action((file: string, options: { json?: boolean }) => validateConfig(file, options.json));
+}
+
+/** A wrong key and what to write, or a file that is not as it should be. */
+interface Problem {
+  readonly key: string;
+  readonly message: string;
+}
+
+/** What the files hold that the configuration names, as far as they can be read. */
+interface NamedFiles {
+  authorities?: Authorities;
+  pack?: Pack;
+  packSha256?: string;
+  statements?: number;
+}
+
+/** `warta config validate`. */
+function validateConfig(file: string, json = false): void {
+  let config: Config;
+  try {
+    config = loadConfig(file);
+  } catch (error) {
+    if (!json || !(error instanceof WartaError)) throw error;
+    printJson({ valid: false, problems: readProblems(error) });
+    process.exitCode = 1;
+    return;
+  }
+  const files: NamedFiles = {};
+  const problems = [...checkAddresses(config), ...checkFiles(config, files)];
+  if (json) {
+    printJson(problems.length > 0 ? { valid: false, problems } : { valid: true, config: hideSecrets(config) });
+    if (problems.length > 0) process.exitCode = 1;
+    return;
+  }
+  if (problems.length > 0) {
+    const lines = problems.map(({ key, message }) => `  ${key}: ${message}`);
+    throw new WartaError('config-invalid', `${file} is not valid:\n${lines.join('\n')}`);
+  }
+  console.log(`${composeRows(summarise(config, files))}\n\n${paint('green', `${file} is valid.`)}`);
+}
+
+/** Takes the loader's message apart: one line for each wrong key, after the headline. */
+function readProblems(error: WartaError): Problem[] {
+  const [headline, ...lines] = error.message.split('\n');
+  if (error.code !== 'config-invalid' || lines.length === 0) return [{ key: '', message: headline }];
+  return lines.map((line) => {
+    const colon = line.indexOf(': ');
+    return { key: line.slice(0, colon).trim(), message: line.slice(colon + 2) };
+  });
+}
+
+/** Runs `check` and notes under `key` what it throws. */
+function noteFault(problems: Problem[], key: string, check: () => void): void {
+  try {
+    check();
+  } catch (error) {
+    problems.push({ key, message: describeError(error) });
+  }
+}
+
+/** Checks addresses as the resolver will, which the schema does only by their shape. */
+function checkAddresses({ resolver, metrics }: Config): Problem[] {
+  const problems: Problem[] = [];
+  const upstreams = resolver.upstreams === 'system' ? [] : resolver.upstreams;
+  const checkEach = (key: string, texts: readonly string[]) => {
+    texts.forEach((text, at) => {
+      noteFault(problems, `${key}.${at}`, () => parseSocketAddress(text, 53));
+    });
+  };
+  checkEach('resolver.listen', resolver.listen);
+  checkEach('resolver.upstreams', upstreams);
+  noteFault(problems, 'resolver.allow', () => new ClientAcl(resolver.allow));
+  noteFault(problems, 'metrics.listen', () => parseSocketAddress(metrics.listen, 9100));
+  return problems;
+}
+
+/** Reads the files the configuration names, into `files`. */
+function checkFiles({ register }: Config, files: NamedFiles): Problem[] {
+  const problems: Problem[] = [];
+  noteFault(problems, 'register.policyPack', () => {
+    const { pack, sha256 } = parsePack(readInput(register.policyPack));
+    Object.assign(files, { pack, packSha256: sha256 });
+  });
+  noteFault(problems, 'register.authorities', () => {
+    files.authorities = parseAuthorities(readInput(register.authorities).toString(), files.packSha256);
+  });
+  noteFault(problems, 'register.directory', () => {
+    files.statements = new DirectorySource(register.directory).read().leaves.length;
+  });
+  return problems;
+}
+
+/** Leaves out what must not be copied into a ticket. */
+function hideSecrets(config: Config) {
+  const { cookieSecret, ...resolver } = config.resolver;
+  return { ...config, resolver: { ...resolver, cookieSecret: cookieSecret && '(set)' } };
+}
+
+/** The effective configuration in lines. */
+function summarise(config: Config, files: NamedFiles): Row[] {
+  const { register, resolver, answer } = config;
+  const threads = countOf(countWorkers(resolver.workers), 'data-plane thread');
+  const prefixes = resolver.allow.join(', ');
+  const officers = [...files.authorities!.byId.values()].map(
+    ({ id, officers }) => `${id} with ${countOf(officers.length, 'officer')}`,
+  );
+  return [
+    ['listen', `${resolver.listen.join(', ')} (UDP, TCP)`],
+    ['upstreams', describeUpstreams(resolver.upstreams)],
+    ['mode', resolver.mode === 'observe' ? 'observe: counts and blocks nothing' : 'enforce'],
+    ['I/O', `${resolver.io}, ${threads}`],
+    ['clients', prefixes],
+    ['limits', describeLimits(resolver)],
+    ['licensee', register.licensee],
+    ['register', `${register.directory} (${countOf(files.statements!, 'statement')})`],
+    ['authorities', `${register.authorities} (version ${files.authorities!.version}: ${officers.join(', ')})`],
+    ['policy pack', `${register.policyPack} (${files.pack!.id} version ${files.pack!.version})`],
+    ['answers', `by ${answer.operator}, in ${answer.language}, kept for ${answer.maxTtlSeconds} s at most`],
+    ['metrics', `http://${config.metrics.listen}/metrics`],
+    ['state', config.state],
+  ];
+}
+
+function describeUpstreams(upstreams: Config['resolver']['upstreams']): string {
+  if (upstreams !== 'system') return upstreams.join(', ');
+  const found = readSystemResolvers(readFileSync('/etc/resolv.conf', 'utf8'));
+  return `those of /etc/resolv.conf: ${found.join(', ') || 'none now'}`;
+}
+
+function describeLimits({ responsesPerSecond, streams }: Config['resolver']): string {
+  const rate =
+    responsesPerSecond === 0 ? 'no response limit' : `${responsesPerSecond} responses/s for a client network`;
+  return `${rate}; ${streams.maxConnections} TCP connections, ${streams.maxConnectionsPerClient} for one client`;
+}
