@@ -1,12 +1,12 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
-import { pino } from 'pino';
 import { describeError, WartaError } from '../base/errors.ts';
 import { paint } from '../base/terminal.ts';
 import { type Config, type ConfigSource, checkConfig } from '../config/config.ts';
 import { formatSocketAddress } from '../resolver/socket-address.ts';
 import { DemoRegister, PACK_FILE, PACKAGE_ROOT } from './demo-register.ts';
+import { createLog } from './log.ts';
 import { type Node, startNode } from './node.ts';
 import { waitForSignal } from './signals.ts';
 
@@ -25,8 +25,7 @@ export function registerDemoCommand(program: Command): void {
       const folder = resolve(options.var);
       const first = prepareDemo(folder, Math.floor(Date.now() / 1000));
       const config = demoConfig(folder, options);
-      const log = pino({ level: 'warn', base: undefined });
-      const node = await startNode(config, log);
+      const node = await startNode(config, createLog('warn'));
       console.log(describeDemo(folder, first, config, node));
       const signal = await waitForSignal();
       console.log(`\n${signal}: stopping`);

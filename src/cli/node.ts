@@ -157,7 +157,7 @@ async function openMetrics(
   const isUp = (upstream: number) => Atomics.load(resolver.monitor.up, upstream) === 1;
   registerResolverMetrics(registry, {
     counters: () => resolver.counters,
-    categories: () => resolver.table.describe().categories,
+    categories: () => resolver.categories,
     table: () => resolver.table,
     upstreams: () => upstreams.map((upstream, i) => ({ name: formatSocketAddress(upstream), up: isUp(i) })),
     streamConnections: () => resolver.streams.connectionCount,

@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { basename, dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import { systemClock } from '../base/clock.ts';
 import { writeDurably } from '../base/durable-file.ts';
 import { WartaError } from '../base/errors.ts';
@@ -57,7 +57,7 @@ export function registerNoticeCommand(program: Command): void {
     .description('make a draft exact: the payload to sign, and the annex of a notice')
     .argument('<draft>', 'draft in YAML; see policies/samples')
     .requiredOption('--out <folder>', 'where <reference>.payload.json and annexes/ go')
-    .option('--pack <file>', 'policy pack whose guard-rails are tried on the entries', DEFAULT_PACK)
+    .addOption(packOption('policy pack whose guard-rails are tried on the entries'))
     .option('--force', 'replace a payload that is there')
     .option('--json', 'print JSON')
     .action(draftStatement);
@@ -76,7 +76,7 @@ export function registerNoticeCommand(program: Command): void {
     .argument('[files...]', 'envelopes, judged together with those of --directory')
     .option('--directory <folder>', 'register: statements/*.json and annexes/<digest>.jsonl')
     .option('--authorities <file>', "officers' keys; authorities.json of the directory otherwise")
-    .option('--pack <file>', 'policy pack', DEFAULT_PACK)
+    .addOption(packOption('policy pack'))
     .option('--annexes <folder>', 'annexes of the files; beside them otherwise')
     .option('--licensee <number>', 'count what is in force for this licensee; notices to all otherwise')
     .option('--at <time>', 'judge as of this time (2026-03-01T09:00:00Z)', parseTime)
@@ -91,6 +91,10 @@ export function registerNoticeCommand(program: Command): void {
     .option('--entries <count>', 'how many entries to list', parseCount, SHOWN_ENTRIES)
     .option('--json', 'print JSON')
     .action(showStatement);
+}
+
+function packOption(description: string): Option {
+  return new Option('--pack <file>', description).default(DEFAULT_PACK, 'policies/my-cma1998.yaml of this package');
 }
 
 function collect(value: string, earlier: readonly string[] = []): string[] {

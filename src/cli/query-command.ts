@@ -1,4 +1,4 @@
-import { type Command, InvalidArgumentError, Option } from 'commander';
+import { Argument, type Command, InvalidArgumentError, Option } from 'commander';
 import { type EdeOption, Packet, type Resource } from 'dns2';
 import { paint } from '../base/terminal.ts';
 import { EDE } from '../dns/constants.ts';
@@ -8,6 +8,9 @@ import { askServer, type DnsAnswer, type DnsQuestion } from './dns-client.ts';
 import { composeRows, escapeControls, printJson, type Row } from './output.ts';
 
 const DNS_PORT = 53;
+
+/** Where `npm start` listens. */
+const DEFAULT_SERVER = '127.0.0.1:5300';
 
 /** Record types dns2 has no name for; any other goes as TYPE1234 (RFC 3597 §5). */
 const MORE_TYPES = { NAPTR: 35, DNAME: 39, DS: 43, SSHFP: 44, NSEC: 47, NSEC3: 50, TLSA: 52, SVCB: 64, HTTPS: 65 };
@@ -36,8 +39,12 @@ export function registerQueryCommand(program: Command): void {
     .command('query')
     .description('ask a resolver about a name, and say whether it is blocked and under which notice')
     .argument('<name>', 'name to ask for', parseName)
-    .argument('[type]', 'record type', parseType, Packet.TYPE.A)
-    .option('--server <address>', 'resolver to ask; port 53 unless given', parseServer, parseServer('127.0.0.1:5300'))
+    .addArgument(new Argument('[type]', 'record type').argParser(parseType).default(Packet.TYPE.A, 'A'))
+    .addOption(
+      new Option('--server <address>', 'resolver to ask; port 53 unless given')
+        .argParser(parseServer)
+        .default(parseServer(DEFAULT_SERVER), DEFAULT_SERVER),
+    )
     .option('--tcp', 'ask over TCP')
     .option('--no-edns', 'ask without an OPT record')
     .addOption(new Option('--dnssec', 'ask for DNSSEC records (DO)').conflicts('edns'))
@@ -145,9 +152,11 @@ function judgeAnswer({ name, type, edns }: DnsQuestion, packet: Packet): Outcome
     return { verdict: 'blocked', notice, sentence: `${name} is ${under} (${block.name}).` };
   }
   if (rcode === 'NXDOMAIN' || (rcode === 'NOERROR' && packet.answers.length === 0)) {
-    const fact = rcode === 'NXDOMAIN' ? 'it does not exist' : `it has no ${nameType(type)} records`;
-    if (edns) return { verdict: 'not-blocked', sentence: `${name} is not blocked; ${fact}.` };
-    return { verdict: 'unknown', sentence: `No telling whether ${name} is blocked: ask without --no-edns.` };
+    const fact = rcode === 'NXDOMAIN' ? 'it is said not to exist' : `it is said to have no ${nameType(type)} records`;
+    if (findOpt(packet) !== undefined) return { verdict: 'not-blocked', sentence: `${name} is not blocked; ${fact}.` };
+    // A blocked name looks the same to whoever cannot be told the reason.
+    const why = edns ? 'this resolver sends no extended errors' : 'ask without --no-edns';
+    return { verdict: 'unknown', sentence: `No telling whether ${name} is blocked: ${fact}, and ${why}.` };
   }
   if (rcode === 'NOERROR') return { verdict: 'not-blocked', sentence: `${name} is not blocked.` };
   return { verdict: 'unknown', sentence: `No telling whether ${name} is blocked: the resolver answered ${rcode}.` };

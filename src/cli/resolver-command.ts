@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
-import { pino } from 'pino';
 import { createProgress } from '../base/terminal.ts';
 import { loadConfig } from '../config/config.ts';
+import { createLog } from './log.ts';
 import { startNode } from './node.ts';
 import { waitForSignal } from './signals.ts';
 
@@ -13,7 +13,7 @@ export function registerResolverCommand(program: Command): void {
     .requiredOption('-c, --config <file>', 'configuration file (see config/warta.yaml)')
     .action(async ({ config: file }: { config: string }) => {
       const config = loadConfig(file);
-      const log = pino({ level: config.log.level, base: undefined });
+      const log = createLog(config.log.level);
       const progress = createProgress('reading the register');
       const node = await startNode(config, log, (share) => progress.update(share, 1));
       progress.done();

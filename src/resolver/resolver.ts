@@ -59,6 +59,8 @@ export class Resolver {
   readonly clock: RuleClock;
   readonly streams: StreamListener;
   table: RuleTable;
+  /** Category ids of the table in use, in the order of the counters. */
+  categories: readonly string[];
   readonly #options: ResolverOptions;
   readonly #threads: (Thread | undefined)[] = [];
   readonly #signals = new SharedArrayBuffer(8);
@@ -75,6 +77,7 @@ export class Resolver {
     this.clock = parts.clock;
     this.streams = parts.streams;
     this.table = parts.table;
+    this.categories = parts.table.describe().categories;
     this.#stages = parts.stages;
     this.#floorSeconds = options.floorSeconds;
   }
@@ -123,6 +126,7 @@ export class Resolver {
   /** Replaces the table in every thread; each takes it between two batches, so no query is lost or judged by half of it. */
   swap(table: SharedArrayBuffer): void {
     this.table = new RuleTable(table);
+    this.categories = this.table.describe().categories;
     this.#stages.useTable(this.table);
     this.#tell({ table });
   }

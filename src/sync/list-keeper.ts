@@ -56,6 +56,8 @@ export class ListKeeper {
   #timer: NodeJS.Timeout | undefined;
   #worker: Worker | undefined;
   #stopped = false;
+  /** The last failure told, so that one that lasts is told once. */
+  #failure = '';
 
   constructor(options: ListKeeperOptions) {
     this.#options = options;
@@ -120,8 +122,7 @@ export class ListKeeper {
       this.#accept(list, changed);
     } catch (error) {
       if (this.#stopped) return;
-      const code = error instanceof WartaError ? error.code : 'store-failed';
-      this.#tell({ kind: 'failed', code, reason: describeError(error) });
+      this.#tellFailure(error);
     }
   }
 
@@ -135,14 +136,25 @@ export class ListKeeper {
   /** Takes note of a compiled list and saves it. A full disk loses only the instant restart. */
   #accept(list: CompiledList, changed: boolean): void {
     this.last = list;
+    this.#failure = '';
     this.readAtSeconds = this.#options.nowSeconds();
     this.#tell({ kind: 'compiled', list, changed });
     try {
       if (changed) saveTable(join(this.#options.state, TABLE_FILE), list.table);
-      writeDurably(join(this.#options.state, REPORT_FILE), `${JSON.stringify(reportOf(list), null, 2)}\n`);
+      writeDurably(
+        join(this.#options.state, REPORT_FILE),
+        `${JSON.stringify(reportOf(list, this.readAtSeconds), null, 2)}\n`,
+      );
     } catch (error) {
-      this.#tell({ kind: 'failed', code: 'store-failed', reason: describeError(error) });
+      this.#tellFailure(error);
     }
+  }
+
+  #tellFailure(error: unknown): void {
+    const reason = describeError(error);
+    if (reason === this.#failure) return;
+    this.#failure = reason;
+    this.#tell({ kind: 'failed', code: error instanceof WartaError ? error.code : 'store-failed', reason });
   }
 
   #readTerms(): ListTerms {
@@ -206,9 +218,9 @@ function digestTerms(terms: ListTerms): string {
 }
 
 /** What the last compilation came to, for the operator: void statements and refused entries with their reasons. */
-function reportOf(list: CompiledList) {
+function reportOf(list: CompiledList, atSeconds: number) {
   return {
-    compiledAt: new Date().toISOString(),
+    compiledAt: new Date(atSeconds * 1000).toISOString(),
     seconds: Number(list.seconds.toFixed(3)),
     rules: list.rules,
     entries: list.entries,

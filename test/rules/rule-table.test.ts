@@ -322,9 +322,9 @@ describe('a table as a whole', () => {
   });
 
   it('numbers notices past 65,536', () => {
-    const notices = Array.from({ length: 70_000 }, (_, i) => ({ ...NOTICE, reference: String(i), contacts: [] }));
-    const table = buildTable([{ name: 'a.example', notice: 69_999 }], { notices });
-    expect(table.describe().notices[table.noticeOf(find(table, 'a.example'))]!.reference).toBe('69999');
+    const notices = Array.from({ length: 66_000 }, (_, i) => ({ ...NOTICE, reference: String(i), contacts: [] }));
+    const table = buildTable([{ name: 'a.example', notice: 65_999 }], { notices });
+    expect(table.describe().notices[table.noticeOf(find(table, 'a.example'))]!.reference).toBe('65999');
   });
 
   it('is the same for the same input, and laid out anew by another seed', () => {
@@ -371,14 +371,14 @@ describe('a table as a whole', () => {
     }
   });
 
-  it('finds each of 300,000 names and nothing next to them', () => {
-    const count = 300_000;
+  it('finds each of 100,000 names and nothing next to them', () => {
+    const count = 100_000;
     const table = buildTable(Array.from({ length: count }, (_, i) => ({ name: nameAt(i), trigger: 'exact' })));
     expect(table.keyCount).toBe(count);
     for (let i = 0; i < count; i++) {
       if (table.entryOf(find(table, nameAt(i))) !== i) throw new Error(`${nameAt(i)} is not found`);
     }
-    for (let i = 0; i < 50_000; i++) {
+    for (let i = 0; i < 20_000; i++) {
       const name = nameAt(i);
       for (const near of [`x.${name}`, `x${name}`, name.slice(1), `${name}x`, nameAt(i, 'm')]) {
         if (near.includes('..') || near.startsWith('.')) continue;

@@ -84,6 +84,7 @@ export class NodeSite {
     const node = await startNode(config, pino({ level: config.log.level, base: undefined }, sink));
     return Object.assign(node, {
       server: this.server,
+      folder: this.folder,
       /** Lines logged so far. */
       log,
       /** Waits until the register as it is now has been compiled and taken into use. */
