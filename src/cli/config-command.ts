@@ -8,6 +8,7 @@ import { type Pack, parsePack } from '../register/pack.ts';
 import { ClientAcl } from '../resolver/client-acl.ts';
 import { parseSocketAddress } from '../resolver/socket-address.ts';
 import { DirectorySource } from '../sync/directory-source.ts';
+import { findUpstreams } from './node.ts';
 import { composeRows, countOf, printJson, type Row, readInput } from './output.ts';
 
 /** Adds `warta config validate`. */
@@ -61,10 +62,10 @@ function validateConfig(file: string, json = false): void {
   console.log(`${composeRows(summarise(config, files))}\n\n${paint('green', `${file} is valid.`)}`);
 }
 
-/** Takes the loader's message apart: one line for each wrong key, after the headline. */
+/** Takes the loader's message apart: one line for each wrong key after the headline; any other message is one problem. */
 function readProblems(error: WartaError): Problem[] {
   const [headline, ...lines] = error.message.split('\n');
-  if (error.code !== 'config-invalid' || lines.length === 0) return [{ key: '', message: headline }];
+  if (!headline.endsWith('is not valid:')) return [{ key: '', message: error.message.trim() }];
   return lines.map((line) => {
     const colon = line.indexOf(': ');
     return { key: line.slice(0, colon).trim(), message: line.slice(colon + 2) };
@@ -81,7 +82,8 @@ function noteFault(problems: Problem[], key: string, check: () => void): void {
 }
 
 /** Checks addresses as the resolver will, which the schema does only by their shape. */
-function checkAddresses({ resolver, metrics }: Config): Problem[] {
+function checkAddresses(config: Config): Problem[] {
+  const { resolver, metrics } = config;
   const problems: Problem[] = [];
   const upstreams = resolver.upstreams === 'system' ? [] : resolver.upstreams;
   const checkEach = (key: string, texts: readonly string[]) => {
@@ -91,6 +93,7 @@ function checkAddresses({ resolver, metrics }: Config): Problem[] {
   };
   checkEach('resolver.listen', resolver.listen);
   checkEach('resolver.upstreams', upstreams);
+  if (problems.length === 0) noteFault(problems, 'resolver.upstreams', () => findUpstreams(config));
   noteFault(problems, 'resolver.allow', () => new ClientAcl(resolver.allow));
   noteFault(problems, 'metrics.listen', () => parseSocketAddress(metrics.listen, 9100));
   return problems;

@@ -86,8 +86,12 @@ export async function startNode(config: Config, log: Logger, onProgress?: (share
   };
 }
 
-/** The upstreams of the configuration, or those of /etc/resolv.conf. */
-function findUpstreams(config: Config): SocketAddress[] {
+/**
+ * Returns the upstreams of the configuration, or those of /etc/resolv.conf.
+ *
+ * @throws {WartaError} `config-invalid` when there is none, or when one is this node itself.
+ */
+export function findUpstreams(config: Config): SocketAddress[] {
   const { upstreams } = config.resolver;
   const listed = upstreams === 'system' ? readSystemResolvers(readFileSync('/etc/resolv.conf', 'utf8')) : upstreams;
   if (listed.length === 0) {

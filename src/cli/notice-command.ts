@@ -49,6 +49,9 @@ const DEFAULT_PACK = fileURLToPath(new URL('../../policies/my-cma1998.yaml', imp
 /** Entries shown of a notice unless more are asked for. */
 const SHOWN_ENTRIES = 20;
 
+/** Share of the work of `verify` that reading annexes is, for the progress bar. */
+const VERIFY_SHARE = 0.8;
+
 /** Adds `warta notice draft`, `sign`, `verify` and `show`. */
 export function registerNoticeCommand(program: Command): void {
   const notice = program.command('notice').description('draft, sign, verify and show statements of every type');
@@ -258,12 +261,14 @@ function verifyStatements(files: string[], options: VerifyCommandOptions, comman
   const authorities = parseAuthorities(readInput(trustFile).toString(), sha256);
   const { leaves, annexes } = gatherStatements(files, directory, options.annexes);
   const progress = createProgress('verifying');
-  const onProgress = (done: number, total: number) => progress.update(done, total);
+  const onProgress = (done: number, total: number) => progress.update((VERIFY_SHARE * done) / Math.max(1, total), 1);
   // No licence number is empty, so the empty one reaches exactly the notices to all.
   const context = { authorities, pack, licensee: licensee ?? '', nowSeconds: at, onProgress };
   const reading = readRegister(leaves, annexes, context);
   const counter = new RuleCounter(at);
-  const { refused } = compileRules(reading.folded, pack, counter, onProgress);
+  const { refused } = compileRules(reading.folded, pack, counter, (done, total) =>
+    progress.update(VERIFY_SHARE + ((1 - VERIFY_SHARE) * done) / Math.max(1, total), 1),
+  );
   progress.done();
   const notes = hideSealedNames(refused, reading);
   if (options.json) printJson(composeReport(reading, notes, counter, at, licensee));
@@ -366,6 +371,7 @@ function describeFile(file: StatementFile, annexFolders: readonly string[], limi
     return [...rows, ['names', paint('yellow', `the annex is not in ${where}: get it to see what is blocked`)]];
   }
   const lines = listEntries(entries, limit).map(describeEntry);
-  if (entries.count > limit) lines.push(`… and ${entries.count - limit} more (--entries ${entries.count})`);
+  if (entries.count > limit)
+    lines.push(`… and ${entries.count - limit} more (warta notice show --entries ${entries.count})`);
   return [...rows, ['names', lines.join('\n')]];
 }

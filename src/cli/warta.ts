@@ -6,6 +6,7 @@ import { registerConfigCommand } from './config-command.ts';
 import { registerDemoCommand } from './demo-command.ts';
 import { registerKeyCommand } from './key-command.ts';
 import { registerNoticeCommand } from './notice-command.ts';
+import { escapeControls } from './output.ts';
 import { registerQueryCommand } from './query-command.ts';
 import { registerResolverCommand } from './resolver-command.ts';
 
@@ -31,7 +32,9 @@ try {
     process.exitCode = error.exitCode === 0 ? 0 : WRONG_USAGE;
   } else {
     const code = error instanceof WartaError ? ` [${error.code}]` : '';
-    console.error(`${paint('red', `error${code}:`, process.stderr)} ${describeError(error)}`);
+    console.error(
+      `${paint('red', `error${code}:`, process.stderr)} ${describeError(error).split('\n').map(escapeControls).join('\n')}`,
+    );
     if (process.env.WARTA_DEBUG && error instanceof Error) console.error(error.stack, error.cause ?? '');
     process.exitCode = FAILED;
   }

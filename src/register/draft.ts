@@ -93,7 +93,8 @@ function finish(value: Record<string, unknown>): Draft {
 function parseYaml(source: string): Record<string, unknown> {
   let value: unknown;
   try {
-    value = parse(source);
+    // JSON is YAML too, and a list of a million names is read a hundred times faster as what it is.
+    value = source.trimStart().startsWith('{') ? JSON.parse(source) : parse(source);
   } catch (cause) {
     throw new WartaError('statement-malformed', `draft: ${describeError(cause)}`, { cause });
   }

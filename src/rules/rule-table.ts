@@ -12,7 +12,7 @@ import {
   TABLE_MAGIC,
   TABLE_VERSION,
 } from './layout.ts';
-import { finishFirst, finishSecond, LANE_A, LANE_B, reduceTo } from './suffix-hash.ts';
+import { CASE_MASK, finishFirst, finishSecond, LANE_A, LANE_B, reduceTo } from './suffix-hash.ts';
 
 /** What an answer says about one notice; kept in the table's description. */
 export interface RuleNotice {
@@ -169,10 +169,10 @@ export class RuleTable {
       const start = starts[label]!;
       let i = end - 1;
       for (; i > start; i -= 2) {
-        a = Math.imul(a ^ LOWER[wire[i]!]!, LANE_A);
-        b = Math.imul(b ^ LOWER[wire[i - 1]!]!, LANE_B);
+        a = Math.imul(a ^ (wire[i]! & CASE_MASK), LANE_A);
+        b = Math.imul(b ^ (wire[i - 1]! & CASE_MASK), LANE_B);
       }
-      if (i === start) a = Math.imul(a ^ wire[i]!, LANE_A);
+      if (i === start) a = Math.imul(a ^ (wire[i]! & CASE_MASK), LANE_A);
       end = start;
       first[label] = finishFirst(a, b);
       second[label] = finishSecond(a, b);

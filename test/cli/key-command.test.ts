@@ -42,7 +42,10 @@ describe('warta key', () => {
     expect(shown.message).toContain('chmod 600');
   });
 
-  it.each([['new'], ['show'], ['new', '--out'], ['grow']])('takes %s %s for a wrong command line', async (...words) => {
-    expect(await run('key', ...words)).toMatchObject({ exitCode: 2 });
-  });
+  it.each([[['new']], [['show']], [['new', '--out']], [['grow']]])(
+    'takes %j for a wrong command line',
+    async (words) => {
+      expect(await run('key', ...words)).toMatchObject({ exitCode: 2 });
+    },
+  );
 });

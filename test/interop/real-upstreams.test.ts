@@ -6,13 +6,14 @@ import { dig } from '../support/dig.ts';
 import { findFreePort } from '../support/ports.ts';
 import { hasProgram, runProgram } from '../support/programs.ts';
 import { type RealUpstream, startBind, startUnbound } from '../support/real-upstreams.ts';
+import { composeReply, startStubUpstream } from '../support/stub-upstream.ts';
 import { NodeSite, type TestNode } from '../support/test-node.ts';
 import { waitUntil } from '../support/wait.ts';
 
 const HAS_DIG = hasProgram('dig');
 /** What every node here blocks; aliases in the upstreams' zones lead into it. */
 const BLOCKED = [{ subtree: 'blocked.test' }];
-const RESOLVER = { timeoutMillis: 500, health: { intervalMillis: 200, timeoutMillis: 500 } };
+const RESOLVER = { timeoutMillis: 500, health: { checkName: 'real.test', intervalMillis: 200, timeoutMillis: 500 } };
 
 /** Starts a node in front of upstreams. */
 async function startNode(upstreams: readonly { host: string; port: number }[], resolver: object = {}) {
@@ -160,14 +161,28 @@ describe.skipIf(!hasProgram('unbound') || !hasProgram('named'))('two upstreams',
   });
 });
 
+test('a live upstream is found even when the health check is wrong about all', async () => {
+  // Answers clients and drops what the monitor asks, as a firewall may; the other port is closed.
+  const stub = await startStubUpstream((query) => (query.includes('real') ? undefined : composeReply(query)));
+  const node = await startNode([stub, { host: '127.0.0.1', port: await findFreePort() }]);
+  await waitUntil('both count as down', () => node.resolver.monitor.up.every((up) => up === 0));
+  const client = new DatagramClient(node.server);
+  const rcodes = new Set<string>();
+  const names = Array.from({ length: 500 }, (_, i) => `n${i}.example`);
+  await client.askAll(names, (_, answer) => rcodes.add(answer ? parseAnswer(answer).rcode : 'lost'), { window: 32 });
+  expect([...rcodes]).toEqual(['NOERROR']);
+  client.close();
+  await node.stop();
+  await stub.close();
+});
+
 describe.skipIf(!hasProgram('unbound') || !HAS_DIG)('PROXY protocol v2', () => {
   test('Unbound judges the client by its own address', async () => {
     const proxyPort = await findFreePort();
     const server = ['127.0.0.0/8 refuse', '127.9.9.9/32 allow', '::1/128 allow']
       .map((rule) => `  access-control: ${rule}`)
       .join('\n');
-    // Its own liveness probe comes without a header, from an address that is allowed to.
-    const upstream = await startUnbound({ server: `${server}\n  access-control: 127.0.0.1/32 refuse_non_local`, proxyPort });
+    const upstream = await startUnbound({ server, proxyPort });
     const site = await NodeSite.prepare({
       upstreams: [{ host: '127.0.0.1', port: proxyPort }],
       hosts: ['127.0.0.1', '::1'],
