@@ -27,10 +27,19 @@ export function writeDurably(path: string, data: Uint8Array | string | readonly 
     renameSync(staged, path);
     syncFolder(folder);
   } catch (cause) {
-    rmSync(staged, { force: true });
+    removeQuietly(staged);
     throw new WartaError('store-failed', `cannot write ${path}: check the disk's space and the folder's owner`, {
       cause,
     });
+  }
+}
+
+/** Removes what a failed write left; the failure itself is what gets reported. */
+function removeQuietly(path: string): void {
+  try {
+    rmSync(path, { force: true });
+  } catch {
+    // Its folder may not exist.
   }
 }
 

@@ -25,7 +25,8 @@ export function repeatsQuestion(
     const theirs = reply[at + i]!;
     const ours = query[queryAt + i]!;
     if (theirs === ours) continue;
-    if (LOWER[theirs] !== LOWER[ours]) return false;
+    // Only letters of the name come in two cases; type and class, the last four octets, do not.
+    if (LOWER[theirs] !== LOWER[ours] || i >= questionBytes - 4) return false;
     identical = false;
   }
   if (!identical) for (let i = HEADER_BYTES; i < questionBytes; i++) reply[at + i] = query[queryAt + i]!;

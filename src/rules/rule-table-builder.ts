@@ -13,6 +13,7 @@ import {
   NO_END,
   NOTICE_SHIFT,
   RULE_BIT,
+  RULE_WORDS,
   TABLE_MAGIC,
   TABLE_VERSION,
 } from './layout.ts';
@@ -136,7 +137,7 @@ export class RuleTableBuilder {
     const description = Buffer.from(
       JSON.stringify({ categories: this.#options.categories, notices: this.#notices, source: this.#options.source }),
     );
-    const filterBlocks = sizeFilter(grouped.keyCount, this.#options.falsePositiveRate ?? DEFAULT_FALSE_POSITIVE_RATE);
+    const filterBlocks = sizeFilter(grouped.nameCount, this.#options.falsePositiveRate ?? DEFAULT_FALSE_POSITIVE_RATE);
     const header = new Uint32Array(HEADER_WORDS);
     let line = linesOf(HEADER_WORDS * 4);
     const place = (word: number, sizeBytes: number) => {
@@ -145,11 +146,9 @@ export class RuleTableBuilder {
     };
     place(HEADER.FILTER_LINE, filterBlocks * LINE_BYTES);
     place(HEADER.SLOTS_LINE, grouped.slotCount * 8);
-    place(HEADER.KEYS_LINE, (grouped.keyCount + 1) * 8);
-    place(HEADER.RULES_LINE, this.#count * 16);
+    place(HEADER.RECORDS_LINE, grouped.recordWords * 4);
     place(HEADER.NOTICES_LINE, this.#notices.length * 16);
     place(HEADER.TEMPLATES_LINE, templates.bytes.length);
-    place(HEADER.NAMES_LINE, grouped.namesBytes);
     place(HEADER.DESCRIPTION_LINE, description.length);
     header[HEADER.MAGIC] = TABLE_MAGIC;
     header[HEADER.VERSION] = TABLE_VERSION;
@@ -160,12 +159,12 @@ export class RuleTableBuilder {
     header[HEADER.TOTAL_LINES] = line;
     header[HEADER.FILTER_BLOCKS] = filterBlocks;
     header[HEADER.SLOT_COUNT] = grouped.slotCount;
-    header[HEADER.KEY_COUNT] = grouped.keyCount;
+    header[HEADER.RECORD_WORDS] = grouped.recordWords;
+    header[HEADER.NAME_COUNT] = grouped.nameCount;
     header[HEADER.RULE_COUNT] = this.#count;
     header[HEADER.NOTICE_COUNT] = this.#notices.length;
     header[HEADER.TEMPLATES_BYTES] = templates.bytes.length;
     header[HEADER.SOA_BYTES] = templates.soaBytes;
-    header[HEADER.NAMES_BYTES] = grouped.namesBytes;
     header[HEADER.DESCRIPTION_BYTES] = description.length;
 
     const table = allocateTable(line * LINE_BYTES);
@@ -180,14 +179,13 @@ export class RuleTableBuilder {
       words(HEADER.FILTER_LINE, (filterBlocks * LINE_BYTES) / 4),
       filterBlocks,
       words(HEADER.SLOTS_LINE, grouped.slotCount * 2),
-      words(HEADER.KEYS_LINE, (grouped.keyCount + 1) * 2),
-      words(HEADER.RULES_LINE, this.#count * 4),
-      octets(HEADER.NAMES_LINE, grouped.namesBytes),
+      words(HEADER.RECORDS_LINE, grouped.recordWords),
+      octets(HEADER.RECORDS_LINE, grouped.recordWords * 4),
     );
     return table;
   }
 
-  /** Finds equal names: fills the slots, numbers the distinct names, and chains each name's rows in order of arrival. */
+  /** Finds equal names: numbers the distinct ones in the slots and chains each name's rows in order of arrival. */
   #groupByName(): GroupedNames {
     const slotCount = Math.max(8, Math.ceil(this.#count / SLOT_LOAD));
     const slots = new Uint32Array(slotCount * 2);
@@ -196,31 +194,34 @@ export class RuleTableBuilder {
     const nextRow = new Uint32Array(this.#count);
     const hash: SuffixHash = { first: 0, second: 0 };
     const [seedA, seedB] = this.#options.seed;
-    let keyCount = 0;
-    let namesBytes = 0;
+    let nameCount = 0;
+    let recordWords = this.#count * RULE_WORDS;
     for (let row = 0; row < this.#count; row++) {
       const offset = this.#rows[row * ROW_WORDS]!;
       const rootAt = findRoot(this.#names, offset);
       hashName(this.#names, offset, rootAt, seedA | 0, seedB | 0, hash);
       let slot = reduceTo(hash.first, slotCount);
-      let key = slots[slot * 2 + 1]!;
-      while (key !== 0 && !(slots[slot * 2] === hash.second && this.#equalNames(firstRow[key - 1]!, offset, rootAt))) {
+      let name = slots[slot * 2 + 1]!;
+      while (
+        name !== 0 &&
+        !(slots[slot * 2] === hash.second && this.#equalNames(firstRow[name - 1]!, offset, rootAt))
+      ) {
         slot = slot + 1 === slotCount ? 0 : slot + 1;
-        key = slots[slot * 2 + 1]!;
+        name = slots[slot * 2 + 1]!;
       }
       nextRow[row] = NO_END;
-      if (key === 0) {
+      if (name === 0) {
         slots[slot * 2] = hash.second;
-        slots[slot * 2 + 1] = ++keyCount;
-        firstRow[keyCount - 1] = row;
-        lastRow[keyCount - 1] = row;
-        namesBytes += rootAt + 1 - offset;
+        slots[slot * 2 + 1] = ++nameCount;
+        firstRow[nameCount - 1] = row;
+        lastRow[nameCount - 1] = row;
+        recordWords += 1 + wordsOf(rootAt + 1 - offset);
       } else {
-        nextRow[lastRow[key - 1]!] = row;
-        lastRow[key - 1] = row;
+        nextRow[lastRow[name - 1]!] = row;
+        lastRow[name - 1] = row;
       }
     }
-    return { slots, slotCount, firstRow, nextRow, keyCount, namesBytes };
+    return { slots, firstRow, nextRow, slotCount, nameCount, recordWords };
   }
 
   #equalNames(row: number, offset: number, rootAt: number): boolean {
@@ -231,36 +232,39 @@ export class RuleTableBuilder {
     return true;
   }
 
-  /** Writes every section that grows with the number of rules. */
+  /** Writes every section that grows with the number of rules. Slots held name numbers and now get record offsets. */
   #writeRules(
     grouped: GroupedNames,
     filter: Uint32Array,
     filterBlocks: number,
     slots: Uint32Array,
-    keys: Uint32Array,
-    rules: Uint32Array,
-    names: Uint8Array,
+    records: Uint32Array,
+    recordBytes: Uint8Array,
   ): void {
     const hash: SuffixHash = { first: 0, second: 0 };
     const [seedA, seedB] = this.#options.seed;
-    let nameAt = 0;
-    let rule = 0;
-    slots.set(grouped.slots);
-    for (let key = 0; key < grouped.keyCount; key++) {
-      const offset = this.#rows[grouped.firstRow[key]! * ROW_WORDS]!;
+    const recordOf = new Uint32Array(grouped.nameCount);
+    let at = 0;
+    for (let name = 0; name < grouped.nameCount; name++) {
+      const offset = this.#rows[grouped.firstRow[name]! * ROW_WORDS]!;
       const rootAt = findRoot(this.#names, offset);
       hashName(this.#names, offset, rootAt, seedA | 0, seedB | 0, hash);
       addToFilter(filter, filterBlocks, hash.first, hash.second);
-      keys[key * 2] = nameAt;
-      keys[key * 2 + 1] = rule;
-      for (let i = offset; i <= rootAt; i++) names[nameAt++] = this.#names[i]!;
-      for (let row = grouped.firstRow[key]!; row !== NO_END; row = grouped.nextRow[row]!) {
-        for (let word = 0; word < 4; word++) rules[rule * 4 + word] = this.#rows[row * ROW_WORDS + 1 + word]!;
-        rule++;
+      recordOf[name] = at;
+      let rule = at + 1;
+      for (let row = grouped.firstRow[name]!; row !== NO_END; row = grouped.nextRow[row]!) {
+        for (let word = 0; word < RULE_WORDS; word++) records[rule++] = this.#rows[row * ROW_WORDS + 1 + word]!;
       }
+      records[at] = (rule - at - 1) / RULE_WORDS;
+      for (let i = offset, j = rule * 4; i <= rootAt; i++, j++) recordBytes[j] = this.#names[i]!;
+      at = rule + wordsOf(rootAt + 1 - offset);
     }
-    keys[grouped.keyCount * 2] = nameAt;
-    keys[grouped.keyCount * 2 + 1] = rule;
+    for (let slot = 0; slot < grouped.slotCount; slot++) {
+      const name = grouped.slots[slot * 2 + 1]!;
+      if (name === 0) continue;
+      slots[slot * 2] = grouped.slots[slot * 2]!;
+      slots[slot * 2 + 1] = recordOf[name - 1]! + 1;
+    }
   }
 
   /** Composes the SOA and every notice's OPT records, and the rows that say where they are. */
@@ -281,14 +285,20 @@ export class RuleTableBuilder {
 }
 
 interface GroupedNames {
+  /** As in the table, but with the number of the name + 1 in place of its record. */
   slots: Uint32Array;
   slotCount: number;
-  /** First row of each key. */
+  /** First row of each name. */
   firstRow: Uint32Array;
   /** Next row with the same name, or `NO_END`. */
   nextRow: Uint32Array;
-  keyCount: number;
-  namesBytes: number;
+  nameCount: number;
+  recordWords: number;
+}
+
+/** Words that hold so many octets. */
+function wordsOf(sizeBytes: number): number {
+  return (sizeBytes + 3) >>> 2;
 }
 
 function countLabels(wire: Uint8Array, offset: number): number {

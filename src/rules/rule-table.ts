@@ -8,7 +8,9 @@ import {
   NO_END,
   NO_RULE,
   NOTICE_SHIFT,
+  RULE,
   RULE_BIT,
+  RULE_WORDS,
   TABLE_MAGIC,
   TABLE_VERSION,
 } from './layout.ts';
@@ -45,7 +47,8 @@ const MAX_LABELS = 128;
 export class RuleTable {
   readonly buffer: SharedArrayBuffer;
   readonly ruleCount: number;
-  readonly keyCount: number;
+  /** Distinct names: what the filter holds. */
+  readonly nameCount: number;
   readonly noticeCount: number;
   readonly sizeBytes: number;
   readonly filterBlocks: number;
@@ -70,10 +73,10 @@ export class RuleTable {
   readonly #filter: Uint32Array;
   readonly #slots: Uint32Array;
   readonly #slotCount: number;
-  readonly #keys: Uint32Array;
-  readonly #rules: Uint32Array;
+  readonly #records: Uint32Array;
+  /** The same memory as octets, for the names. */
+  readonly #recordBytes: Uint8Array;
   readonly #notices: Uint32Array;
-  readonly #names: Uint8Array;
   readonly #templates: number;
   readonly #labelStarts = new Int32Array(MAX_LABELS);
   readonly #firstWords = new Uint32Array(MAX_LABELS);
@@ -103,7 +106,7 @@ export class RuleTable {
     this.buffer = buffer;
     this.bytes = new Uint8Array(buffer);
     this.ruleCount = words[HEADER.RULE_COUNT]!;
-    this.keyCount = words[HEADER.KEY_COUNT]!;
+    this.nameCount = words[HEADER.NAME_COUNT]!;
     this.noticeCount = words[HEADER.NOTICE_COUNT]!;
     this.filterBlocks = words[HEADER.FILTER_BLOCKS]!;
     this.sizeBytes = buffer.byteLength;
@@ -115,10 +118,9 @@ export class RuleTable {
     this.#filter = section(HEADER.FILTER_LINE, (this.filterBlocks * LINE_BYTES) / 4);
     this.#slotCount = words[HEADER.SLOT_COUNT]!;
     this.#slots = section(HEADER.SLOTS_LINE, this.#slotCount * 2);
-    this.#keys = section(HEADER.KEYS_LINE, (this.keyCount + 1) * 2);
-    this.#rules = section(HEADER.RULES_LINE, this.ruleCount * 4);
+    this.#records = section(HEADER.RECORDS_LINE, words[HEADER.RECORD_WORDS]!);
+    this.#recordBytes = new Uint8Array(buffer, this.#records.byteOffset, this.#records.byteLength);
     this.#notices = section(HEADER.NOTICES_LINE, this.noticeCount * 4);
-    this.#names = new Uint8Array(buffer, words[HEADER.NAMES_LINE]! * LINE_BYTES, words[HEADER.NAMES_BYTES]!);
     this.#templates = words[HEADER.TEMPLATES_LINE]! * LINE_BYTES;
   }
 
@@ -138,7 +140,7 @@ export class RuleTable {
   }
 
   /**
-   * Returns the rule whose trigger covers the name at `offset`, or `NO_RULE`.
+   * Returns the rule whose trigger covers the name at `offset`, or `NO_RULE`. The number means something to this table only.
    *
    * Longest match wins. A passthru cancels the block rules of its own entry only, so an exclusion narrows the entry it
    * belongs to and never another notice. `wire` holds an uncompressed, checked name (RFC 1035 §3.1, at most 255 octets) in
@@ -192,10 +194,10 @@ export class RuleTable {
     const slots = this.#slots;
     let slot = reduceTo(first, this.#slotCount);
     for (;;) {
-      const key = slots[slot * 2 + 1]!;
-      if (key === 0) break;
-      if (slots[slot * 2] === second && this.#sameName(this.#keys[(key - 1) * 2]!, wire, start, rootAt)) {
-        this.#collect(key - 1, start, whole);
+      const record = slots[slot * 2 + 1]! - 1;
+      if (record < 0) break;
+      if (slots[slot * 2] === second && this.#sameName(record, wire, start, rootAt)) {
+        this.#collect(record, start, whole);
         return;
       }
       slot++;
@@ -204,30 +206,31 @@ export class RuleTable {
     this.filterFalseHits++;
   }
 
-  /** Compares a stored name with `wire[start, rootAt]` octet by octet, ASCII letters in any case. */
-  #sameName(stored: number, wire: Uint8Array, start: number, rootAt: number): boolean {
-    const names = this.#names;
-    for (let i = start, j = stored; i <= rootAt; i++, j++) {
-      if (LOWER[wire[i]!] !== names[j]) return false;
+  /** Compares a record's name with `wire[start, rootAt]` octet by octet, ASCII letters in any case. */
+  #sameName(record: number, wire: Uint8Array, start: number, rootAt: number): boolean {
+    const bytes = this.#recordBytes;
+    const name = (record + 1 + this.#records[record]! * RULE_WORDS) * 4;
+    for (let i = start, j = name; i <= rootAt; i++, j++) {
+      if (LOWER[wire[i]!] !== bytes[j]) return false;
     }
     return true;
   }
 
   /** Adds the block rules of a matched name that are in force to the candidates; passthru rules remove theirs. */
-  #collect(key: number, start: number, whole: boolean): void {
-    const rules = this.#rules;
-    const end = this.#keys[key * 2 + 3]!;
-    for (let rule = this.#keys[key * 2 + 1]!; rule < end; rule++) {
-      const bits = rules[rule * 4 + 3]!;
+  #collect(record: number, start: number, whole: boolean): void {
+    const records = this.#records;
+    const end = record + 1 + records[record]! * RULE_WORDS;
+    for (let rule = record + 1; rule < end; rule += RULE_WORDS) {
+      const bits = records[rule + RULE.BITS]!;
       if (!whole && (bits & RULE_BIT.SUBTREE) === 0) continue;
-      const notBefore = rules[rule * 4]!;
+      const notBefore = records[rule + RULE.NOT_BEFORE]!;
       if (notBefore > this.#startBySeconds) {
         if (notBefore < this.matchedUntil) this.matchedUntil = notBefore;
         continue;
       }
-      if (rules[rule * 4 + 1]! <= this.#endBySeconds) continue;
-      if ((bits & RULE_BIT.PASSTHRU) !== 0) this.#cancel(rules[rule * 4 + 2]!);
-      else this.#push(rule, rules[rule * 4 + 2]!, start);
+      if (records[rule + RULE.NOT_AFTER]! <= this.#endBySeconds) continue;
+      if ((bits & RULE_BIT.PASSTHRU) !== 0) this.#cancel(records[rule + RULE.ENTRY]!);
+      else this.#push(rule, records[rule + RULE.ENTRY]!, start);
     }
   }
 
@@ -265,19 +268,19 @@ export class RuleTable {
     while (best > 0 && candidates[(best - 1) * 3 + 2] === candidates[best * 3 + 2]) best--;
     const rule = candidates[best * 3]!;
     this.matchedOffset = candidates[best * 3 + 2]!;
-    const notAfter = this.#rules[rule * 4 + 1]!;
+    const notAfter = this.#records[rule + RULE.NOT_AFTER]!;
     if (notAfter < this.matchedUntil) this.matchedUntil = notAfter;
     return rule;
   }
 
   /** Whether the rule denies everything below its name as well. */
   isSubtree(rule: number): boolean {
-    return (this.#rules[rule * 4 + 3]! & RULE_BIT.SUBTREE) !== 0;
+    return (this.#records[rule + RULE.BITS]! & RULE_BIT.SUBTREE) !== 0;
   }
 
   /** Number of the rule's notice in the description. */
   noticeOf(rule: number): number {
-    return this.#rules[rule * 4 + 3]! >>> NOTICE_SHIFT;
+    return this.#records[rule + RULE.BITS]! >>> NOTICE_SHIFT;
   }
 
   /** Number of the rule's category in the description. */
@@ -287,12 +290,12 @@ export class RuleTable {
 
   /** Ordinal of the rule's entry, as the builder was given it. */
   entryOf(rule: number): number {
-    return this.#rules[rule * 4 + 2]!;
+    return this.#records[rule + RULE.ENTRY]!;
   }
 
   /** The rule's time window, seconds since the epoch; `notAfter` may be `NO_END`. */
   windowOf(rule: number): { notBefore: number; notAfter: number } {
-    return { notBefore: this.#rules[rule * 4]!, notAfter: this.#rules[rule * 4 + 1]! };
+    return { notBefore: this.#records[rule + RULE.NOT_BEFORE]!, notAfter: this.#records[rule + RULE.NOT_AFTER]! };
   }
 
   /** Offset and length of the SOA template in `bytes`. */

@@ -40,6 +40,9 @@ export function loadTable(path: string): RuleTable {
       throw new WartaError('table-damaged', `the saved table ${path} does not match its hash`);
     }
     return new RuleTable(buffer);
+  } catch (cause) {
+    if (cause instanceof WartaError) throw cause;
+    throw new WartaError('store-failed', `cannot read the saved table ${path}`, { cause });
   } finally {
     closeSync(file);
   }

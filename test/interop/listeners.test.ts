@@ -4,7 +4,7 @@ import { dig } from '../support/dig.ts';
 import { ask, askStream, DatagramClient, type Server } from '../support/dns-client.ts';
 import { composeQuery, parseAnswer } from '../support/dns-message.ts';
 import { hasProgram } from '../support/programs.ts';
-import { startStubUpstream, type StubUpstream } from '../support/stub-upstream.ts';
+import { type StubUpstream, startStubUpstream } from '../support/stub-upstream.ts';
 import { NodeSite, type TestNode } from '../support/test-node.ts';
 
 let upstream: StubUpstream;

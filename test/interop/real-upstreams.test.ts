@@ -1,8 +1,8 @@
 import { writeFileSync } from 'node:fs';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+import { dig } from '../support/dig.ts';
 import { ask, askRaw, askStream, askStreamRaw, DatagramClient } from '../support/dns-client.ts';
 import { composeQuery, parseAnswer, TYPE } from '../support/dns-message.ts';
-import { dig } from '../support/dig.ts';
 import { findFreePort } from '../support/ports.ts';
 import { hasProgram, runProgram } from '../support/programs.ts';
 import { type RealUpstream, startBind, startUnbound } from '../support/real-upstreams.ts';
@@ -179,8 +179,9 @@ test('a live upstream is found even when the health check is wrong about all', a
 describe.skipIf(!hasProgram('unbound') || !HAS_DIG)('PROXY protocol v2', () => {
   test('Unbound judges the client by its own address', async () => {
     const proxyPort = await findFreePort();
-    const server = ['127.0.0.0/8 refuse', '127.9.9.9/32 allow', '::1/128 allow']
-      .map((rule) => `  access-control: ${rule}`)
+    // Unbound judges the sidecar's own address too: 127.0.0.1 is allowed by default.
+    const server = ['access-control: 127.9.0.0/16 refuse', 'access-control: 127.9.9.9/32 allow', 'log-queries: yes']
+      .map((line) => `  ${line}`)
       .join('\n');
     const upstream = await startUnbound({ server, proxyPort });
     const site = await NodeSite.prepare({
@@ -197,6 +198,10 @@ describe.skipIf(!hasProgram('unbound') || !HAS_DIG)('PROXY protocol v2', () => {
       const six = await dig({ host: '::1', port: node.server.port }, 'www.real.test', [transport]);
       expect(six.status).toBe('NOERROR');
     }
+    const logged = [...upstream.program.output().matchAll(/info: (\S+) www\.real\.test\. A IN/g)].map(
+      ([, from]) => from,
+    );
+    expect(logged.slice(-4)).toEqual(['127.9.9.9', '::1', '127.9.9.9', '::1']);
     await node.resolver.monitor.checkAll();
     await node.resolver.monitor.checkAll();
     expect([...node.resolver.monitor.up], 'the health check needs a PROXY header too').toEqual([1]);
@@ -231,7 +236,23 @@ describe.skipIf(!hasProgram('unbound') || !hasProgram('dnsperf'))('dnsperf', () 
     const file = `${node.folder}/queries`;
     writeFileSync(file, 'www.real.test A\nx.blocked.test AAAA\nchain.real.test A\nalias.real.test A\n');
     const { port } = node.server;
-    const args = ['-s', '127.0.0.1', '-p', String(port), '-m', mode, '-d', file, '-n', '500', '-c', '4', '-q', '40', '-e'];
+    const args = [
+      '-s',
+      '127.0.0.1',
+      '-p',
+      String(port),
+      '-m',
+      mode,
+      '-d',
+      file,
+      '-n',
+      '500',
+      '-c',
+      '4',
+      '-q',
+      '40',
+      '-e',
+    ];
     const { stdout } = await runProgram('dnsperf', args);
     expect(stdout).toMatch(/Queries completed:\s+2000 \(100\.00%\)/);
     expect(stdout).toMatch(/NOERROR 1500 \(75\.00%\), NXDOMAIN 500 \(25\.00%\)/);

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { hasProgram, runProgram } from '../support/programs.ts';
-import { startStubUpstream, type StubUpstream } from '../support/stub-upstream.ts';
+import { type StubUpstream, startStubUpstream } from '../support/stub-upstream.ts';
 import { NodeSite, type TestNode } from '../support/test-node.ts';
 
 const REFERENCE = 'TEST/2026/000001';
@@ -96,14 +96,19 @@ describe.each(['kdig', 'drill'])('blocked answers read by %s', (program) => {
     const cases = BLOCKED.flatMap((blocked) => TYPES.map((type) => ({ ...blocked, type })));
     test.each(cases)('$name $type', async ({ name, type, rcode, owner }) => {
       for (const asked of ASKED) {
-        const { stdout, stderr } = await runProgram(program, args({ port: String(node.server.port), name, type, ...asked }));
+        const { stdout, stderr } = await runProgram(
+          program,
+          args({ port: String(node.server.port), name, type, ...asked }),
+        );
         expect(`${stdout}${stderr}`).not.toMatch(/WARNING|\berror:|malformed|^Error/im);
         expect(read(stdout)).toEqual({
           rcode,
           flags: 'qr rd ra',
           counts: `QUERY: 1, ANSWER: 0, AUTHORITY: 1, ADDITIONAL: ${asked.edns && program === 'kdig' ? 1 : 0}`,
           soa: expect.stringMatching(
-            new RegExp(`^${owner} 60 IN SOA warta\\.invalid\\. hostmaster\\.warta\\.invalid\\. \\d+ 3600 600 86400 60$`),
+            new RegExp(
+              `^${owner} 60 IN SOA warta\\.invalid\\. hostmaster\\.warta\\.invalid\\. \\d+ 3600 600 86400 60$`,
+            ),
           ),
           ede: asked.edns ? `16 (Censored): 'notice ${REFERENCE}'` : undefined,
           dnssecOk: asked.edns ? asked.dnssecOk : undefined,

@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { afterEach, expect, test } from 'vitest';
 import { ask, askStream, frame, StreamClient } from '../support/dns-client.ts';
 import { composeQuery, parseAnswer } from '../support/dns-message.ts';
-import { composeReply, startStubUpstream, type StubUpstream } from '../support/stub-upstream.ts';
+import { composeReply, type StubUpstream, startStubUpstream } from '../support/stub-upstream.ts';
 import { NodeSite, type TestNode } from '../support/test-node.ts';
 import { waitUntil } from '../support/wait.ts';
 

@@ -65,6 +65,11 @@ describe('ClientAcl', () => {
     },
   );
 
+  // Octal or classful to one reader and not to another: who may ask must not depend on which.
+  it.each(['010.0.0.0/8', '10.0/8', '10/8', '0x0a.0.0.0/8'])('refuses the ambiguous %j', (text) => {
+    expect(() => new ClientAcl([text])).toThrow(expect.objectContaining({ code: 'config-invalid' }) as WartaError);
+  });
+
   // Few leading octets, so that prefixes and addresses meet; every number of bits.
   const octets = (count: number) =>
     fc.array(fc.constantFrom(0, 1, 127, 128, 192, 255), { minLength: count, maxLength: count });

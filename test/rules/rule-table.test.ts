@@ -182,7 +182,7 @@ describe('addRule refuses', () => {
     builder.addRule('a.example', 'subtree', 'block', 0, NO_END, 0, 7);
     const table = new RuleTable(builder.build());
     table.setTime(1, 1);
-    expect([table.ruleCount, table.keyCount, verdict(table, 'a.example')]).toEqual([1, 1, 'a.example 7']);
+    expect([table.ruleCount, table.nameCount, verdict(table, 'a.example')]).toEqual([1, 1, 'a.example 7']);
   });
 });
 
@@ -313,7 +313,7 @@ describe('a table as a whole', () => {
     expect([a, b].map((rule) => table.entryOf(rule))).toEqual([77, 0xffff_fffe]);
     expect(table.windowOf(a)).toEqual({ notBefore: 5, notAfter: NOW + 9 });
     expect(table.windowOf(b)).toEqual({ notBefore: 0, notAfter: NO_END });
-    expect([table.ruleCount, table.keyCount, table.noticeCount, table.builtAtSeconds]).toEqual([2, 2, 2, NOW]);
+    expect([table.ruleCount, table.nameCount, table.noticeCount, table.builtAtSeconds]).toEqual([2, 2, 2, NOW]);
   });
 
   it('keeps times in 32 bits: fractions are cut, what is beyond reads as no end', () => {
@@ -334,7 +334,7 @@ describe('a table as a whole', () => {
     const header = new Uint32Array(compileRules(rules, { seed: [1, 2] }), 0, HEADER_WORDS);
     for (const [from, to] of [
       [HEADER.FILTER_LINE, HEADER.SLOTS_LINE],
-      [HEADER.SLOTS_LINE, HEADER.KEYS_LINE],
+      [HEADER.SLOTS_LINE, HEADER.RECORDS_LINE],
     ] as const) {
       const section = (seed: [number, number]) =>
         octets(seed).subarray(header[from]! * LINE_BYTES, header[to]! * LINE_BYTES);
@@ -354,11 +354,9 @@ describe('a table as a whole', () => {
       const sections: [number, number][] = [
         [HEADER.FILTER_LINE, header[HEADER.FILTER_BLOCKS]! * 64],
         [HEADER.SLOTS_LINE, header[HEADER.SLOT_COUNT]! * 8],
-        [HEADER.KEYS_LINE, (header[HEADER.KEY_COUNT]! + 1) * 8],
-        [HEADER.RULES_LINE, header[HEADER.RULE_COUNT]! * 16],
+        [HEADER.RECORDS_LINE, header[HEADER.RECORD_WORDS]! * 4],
         [HEADER.NOTICES_LINE, header[HEADER.NOTICE_COUNT]! * 16],
         [HEADER.TEMPLATES_LINE, header[HEADER.TEMPLATES_BYTES]!],
-        [HEADER.NAMES_LINE, header[HEADER.NAMES_BYTES]!],
         [HEADER.DESCRIPTION_LINE, header[HEADER.DESCRIPTION_BYTES]!],
       ];
       let line = linesOf(HEADER_WORDS * 4);
@@ -374,7 +372,7 @@ describe('a table as a whole', () => {
   it('finds each of 100,000 names and nothing next to them', () => {
     const count = 100_000;
     const table = buildTable(Array.from({ length: count }, (_, i) => ({ name: nameAt(i), trigger: 'exact' })));
-    expect(table.keyCount).toBe(count);
+    expect(table.nameCount).toBe(count);
     for (let i = 0; i < count; i++) {
       if (table.entryOf(find(table, nameAt(i))) !== i) throw new Error(`${nameAt(i)} is not found`);
     }

@@ -26,7 +26,7 @@ export async function dig(server: Server, name: string, args: readonly string[] 
   const cookie = /; COOKIE: ([0-9a-f]+)(?: \((\w+)\))?/.exec(output);
   return {
     status: /status: (\w+)/.exec(output)?.[1],
-    flags: /^;; flags:([^;]*);/m.exec(output)?.[1]!.trim().split(' ') ?? [],
+    flags: /^;; flags:([^;]*);/m.exec(output)?.[1]?.trim().split(' ') ?? [],
     edns: edns
       ? {
           version: Number(edns[1]),

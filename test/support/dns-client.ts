@@ -1,7 +1,8 @@
 import { createSocket, type Socket } from 'node:dgram';
-import { connect, type Socket as StreamSocket } from 'node:net';
 import { once } from 'node:events';
+import { connect, type Socket as StreamSocket } from 'node:net';
 import { type Answer, composeQuery, parseAnswer, type QueryOptions } from './dns-message.ts';
+import { waitUntil } from './wait.ts';
 
 /** Where a server listens. */
 export interface Server {
@@ -166,8 +167,7 @@ export async function askStreamRaw(server: Server, query: Buffer): Promise<Buffe
   const client = await StreamClient.open(server);
   try {
     client.send(query);
-    const signal = AbortSignal.timeout(ANSWER_MILLIS);
-    while (client.received.length === 0 && !client.closed) await once(client.socket, 'data', { signal });
+    await waitUntil('an answer over TCP', () => client.received.length > 0 || client.closed, ANSWER_MILLIS);
     if (client.received.length === 0) throw new Error('the connection was closed without an answer');
     return client.received[0]!;
   } finally {

@@ -4,7 +4,7 @@ import { Writable } from 'node:stream';
 import { pino } from 'pino';
 import { stringify } from 'yaml';
 import { startNode } from '../../src/cli/node.ts';
-import { checkConfig, type ConfigSource } from '../../src/config/config.ts';
+import { type ConfigSource, checkConfig } from '../../src/config/config.ts';
 import type { Server } from './dns-client.ts';
 import { makeFolder } from './folders.ts';
 import { findFreePort } from './ports.ts';

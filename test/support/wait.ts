@@ -1,7 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 
 /** Time between two looks. */
-const LOOK_MILLIS = 20;
+const LOOK_MILLIS = 5;
 
 /**
  * Looks again and again until `look` returns something else than false or undefined, and returns that.
