@@ -62,12 +62,14 @@ describe('findImports', () => {
     expect(findImports(source)).toEqual([module]);
   });
 
-  it.each([`// import './a.ts';`, `/* from './a.ts' */`, `const from = './a.ts';`, `new URL('./list.json', import.meta.url)`])(
-    'sees nothing in %j',
-    (source) => {
-      expect(findImports(source)).toEqual([]);
-    },
-  );
+  it.each([
+    `// import './a.ts';`,
+    `/* from './a.ts' */`,
+    `const from = './a.ts';`,
+    `new URL('./list.json', import.meta.url)`,
+  ])('sees nothing in %j', (source) => {
+    expect(findImports(source)).toEqual([]);
+  });
 });
 
 describe('the source', () => {
@@ -111,7 +113,9 @@ describe('the source', () => {
 
   it('has files named for what they hold', () => {
     const names = files.map((file) => relative(SOURCE, file));
-    expect(names.filter((name) => !/^([a-z0-9]+(-[a-z0-9]+)*\/)+[a-z0-9]+(-[a-z0-9]+)*(\.d)?\.ts$/.test(name))).toEqual([]);
+    expect(names.filter((name) => !/^([a-z0-9]+(-[a-z0-9]+)*\/)+[a-z0-9]+(-[a-z0-9]+)*(\.d)?\.ts$/.test(name))).toEqual(
+      [],
+    );
     expect(names.filter((name) => /\b(utils?|helpers?|managers?|common|misc)\b/.test(name))).toEqual([]);
   });
 
