@@ -49,7 +49,7 @@ export class StreamListener {
    * @throws {WartaError} `socket-failed`.
    */
   open(address: SocketAddress): Promise<SocketAddress> {
-    const server = createServer({ noDelay: true }, (socket) => this.#accept(socket, bound));
+    const server = createServer({ noDelay: true, allowHalfOpen: true }, (socket) => this.#accept(socket, bound));
     const bound = { ...address };
     server.maxConnections = this.#limits.maxConnections;
     this.#servers.push(server);
@@ -109,6 +109,8 @@ class Connection {
   #received: Buffer = Buffer.alloc(0);
   #underWay = 0;
   #messageBeganAt = 0;
+  /** The client sends nothing more, but still reads (RFC 7766 §6.2.4): it gets the answers under way. */
+  #ended = false;
 
   constructor(
     socket: Socket,
@@ -128,6 +130,10 @@ class Connection {
       if (this.#underWay === 0) socket.destroy();
     });
     socket.on('error', () => socket.destroy());
+    socket.on('end', () => {
+      this.#ended = true;
+      this.#endWhenDone();
+    });
     socket.on('data', (chunk: Buffer) => {
       this.#received = this.#received.length === 0 ? chunk : Buffer.concat([this.#received, chunk]);
       this.#takeMessages();
@@ -179,7 +185,12 @@ class Connection {
       this.#sendResult(query, result);
       this.socket.resume();
       this.#takeMessages();
+      this.#endWhenDone();
     });
+  }
+
+  #endWhenDone(): void {
+    if (this.#ended && this.#underWay === 0) this.socket.end();
   }
 
   /** Sends the upstream's reply, or the blocked answer when one of its targets is blocked, or SERVFAIL. */

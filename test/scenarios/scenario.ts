@@ -6,7 +6,7 @@ import { createCounterBuffer, SharedCounters } from '../../src/metrics/shared-co
 import { type QueryStages, VERDICT } from '../../src/resolver/query-stages.ts';
 import { createStages } from '../../src/resolver/stage-settings.ts';
 import { RuleTable } from '../../src/rules/rule-table.ts';
-import { compileList, type CompiledList } from '../../src/sync/compile-list.ts';
+import { type CompiledList, compileList } from '../../src/sync/compile-list.ts';
 import type { StatementSource } from '../../src/sync/statement-source.ts';
 import { FakeClock } from '../base/fake-clock.ts';
 import { composeQuery, parseAnswer, TYPE } from '../support/dns-message.ts';
@@ -91,7 +91,10 @@ const UNIT_SECONDS: Record<string, number> = { d: 86_400, h: 3600, m: 60, s: 1 }
 /** Reads `30d`, `-1d`, `30d-1s`. */
 function parseSpan(text: string): number {
   if (!/^([+-]?\d+[dhms])+$/.test(text)) throw new Error(`${text} is no span`);
-  return [...text.matchAll(/([+-]?\d+)([dhms])/g)].reduce((sum, [, n, unit]) => sum + Number(n) * UNIT_SECONDS[unit!]!, 0);
+  return [...text.matchAll(/([+-]?\d+)([dhms])/g)].reduce(
+    (sum, [, n, unit]) => sum + Number(n) * UNIT_SECONDS[unit!]!,
+    0,
+  );
 }
 
 /** A register in memory. */
@@ -200,7 +203,8 @@ class ScenarioNode {
     const verdict = this.#stages!.decide(wire, 32, message.length, 0, 1232, false);
     if (verdict === VERDICT.FORWARD) return 'forwarded';
     const { rcode, ede, soa } = parseAnswer(Buffer.from(wire.subarray(32, 32 + verdict)));
-    if (ede?.code !== 16 || soa?.ttl !== soa?.minimum) return `not as blocked answers are: ${JSON.stringify({ ede, soa })}`;
+    if (ede?.code !== 16 || soa?.ttl !== soa?.minimum)
+      return `not as blocked answers are: ${JSON.stringify({ ede, soa })}`;
     return `${rcode} ${ede?.text.replace(/^notice /, '')} ${soa?.ttl}`;
   }
 }

@@ -59,7 +59,11 @@ export class DatagramClient {
   async askAll(
     names: Iterable<string>,
     onAnswer: (name: string, answer: Buffer | undefined) => void,
-    { window = 256, perSecond = Number.POSITIVE_INFINITY }: { window?: number; perSecond?: number } = {},
+    {
+      window = 256,
+      perSecond = Number.POSITIVE_INFINITY,
+      timeoutMillis,
+    }: { window?: number; perSecond?: number; timeoutMillis?: number } = {},
   ): Promise<number> {
     const source = names[Symbol.iterator]();
     const began = performance.now();
@@ -69,7 +73,8 @@ export class DatagramClient {
         const name = next.value;
         const early = (asked++ / perSecond) * 1000 - (performance.now() - began);
         if (early > 2) await new Promise((resolve) => setTimeout(resolve, early));
-        onAnswer(name, await this.exchange(composeQuery(name, { id: this.#freeId(), edns: {} })));
+        const query = composeQuery(name, { id: this.#freeId(), edns: {} });
+        onAnswer(name, await this.exchange(query, timeoutMillis));
       }
     };
     await Promise.all(Array.from({ length: window }, lane));

@@ -4,7 +4,7 @@ import { askRaw, type Server } from './dns-client.ts';
 import { composeQuery, TYPE } from './dns-message.ts';
 import { makeFolder } from './folders.ts';
 import { findFreePort } from './ports.ts';
-import { type RunningProgram, startProgram } from './programs.ts';
+import { type RunningProgram, startProgram } from './running-program.ts';
 import { waitUntil } from './wait.ts';
 
 /** A zone that an upstream serves: its name, and its records in master file format below SOA and NS. */

@@ -8,8 +8,8 @@ import { type ConfigSource, checkConfig } from '../../src/config/config.ts';
 import type { Server } from './dns-client.ts';
 import { makeFolder } from './folders.ts';
 import { findFreePort } from './ports.ts';
-import { type RunningProgram, startProgram } from './programs.ts';
 import { RegisterFolder } from './register-folder.ts';
+import { type RunningProgram, startProgram } from './running-program.ts';
 import { LICENSEE, PACK_FILE, PACKAGE_ROOT } from './test-authority.ts';
 import { waitUntil } from './wait.ts';
 
@@ -55,7 +55,8 @@ export class NodeSite {
         directory: register.directory,
         authorities: register.authoritiesFile,
         policyPack: PACK_FILE,
-        rescanSeconds: 1,
+        // In this process a test says when to look again; see `follow`.
+        rescanSeconds: 3600,
       },
       resolver: {
         listen: hosts.map((host) => formatAddress({ host, port })),
@@ -88,7 +89,11 @@ export class NodeSite {
       /** Lines logged so far. */
       log,
       /** Waits until the register as it is now has been compiled and taken into use. */
-      follow: () => node.keeper.refresh(),
+      async follow() {
+        await node.keeper.refresh();
+        const [own, ...threads] = node.resolver.counters;
+        await waitUntil('every thread uses the table', () => threads.every(({ swaps }) => swaps === own!.swaps));
+      },
     });
   }
 
@@ -101,6 +106,7 @@ export class NodeSite {
 
   /** Starts `warta resolver` and waits for nothing. */
   spawnProcess(): RunningProgram {
+    this.config.register.rescanSeconds = 1;
     const file = join(this.folder, 'warta.yaml');
     writeFileSync(file, stringify(JSON.parse(JSON.stringify(this.config))));
     return startWarta(['resolver', '--config', file]);
