@@ -18,10 +18,13 @@ const HOLD_MILLIS = 600_000;
 /**
  * Two readings of the time, so that a clock step never blocks a name that no notice in force covers:
  *
- * - `endSeconds` judges ends. It never goes back and never runs slower than the monotonic clock, nor below the floor: a rule
- *   that has lapsed does not revive when the clock is set back, and one that is about to lapse does not gain a day.
+ * - `endSeconds` judges ends. It never runs slower than the monotonic clock, nor below the floor: a rule that has lapsed does
+ *   not revive when the clock is set back, and one that is about to lapse does not gain a day.
  * - `startSeconds` judges starts. After a forward step it goes on from the time before the step until the step has stood for
  *   ten minutes, so a rule does not start early because the clock jumped ahead for a moment.
+ *
+ * A forward step that is undone before it was believed leaves no trace: the monotonic clock bears witness that it was false,
+ * and enforcement must not stay lapsed for good because of one wrong reading.
  *
  * Without a step both are the wall clock.
  */
@@ -33,6 +36,8 @@ export class RuleClock {
   #readAt: number;
   /** Monotonic time of an unconfirmed forward step, or -1. */
   #steppedAt = -1;
+  /** How far ends were ahead of starts before that step. */
+  #leadMillis = 0;
 
   constructor(clock: Clock, floorSeconds = 0) {
     this.#clock = clock;
@@ -66,11 +71,20 @@ export class RuleClock {
     const monotonic = this.#clock.monotonicMillis();
     const passed = monotonic - this.#readAt;
     this.#readAt = monotonic;
-    this.#endMillis = Math.max(wall, this.#endMillis + passed, this.#floorMillis);
-    if (wall <= this.#startMillis + passed + STEP_MILLIS) this.#steppedAt = -1;
-    else if (this.#steppedAt < 0) this.#steppedAt = monotonic;
+    const projected = this.#startMillis + passed;
+    let end = this.#endMillis + passed;
+    if (wall > projected + STEP_MILLIS) {
+      if (this.#steppedAt < 0) {
+        this.#steppedAt = monotonic;
+        this.#leadMillis = this.#endMillis - this.#startMillis;
+      }
+    } else {
+      if (this.#steppedAt >= 0) end = projected + this.#leadMillis;
+      this.#steppedAt = -1;
+    }
     const held = this.#steppedAt >= 0 && monotonic - this.#steppedAt < HOLD_MILLIS;
     if (!held) this.#steppedAt = -1;
-    this.#startMillis = held ? this.#startMillis + passed : wall;
+    this.#startMillis = held ? projected : wall;
+    this.#endMillis = Math.max(wall, end, this.#floorMillis);
   }
 }

@@ -14,7 +14,7 @@ const WRITE_CHUNK_BYTES = 1 << 30;
 export function writeDurably(path: string, data: Uint8Array | string | readonly Uint8Array[], mode = 0o644): void {
   const parts = typeof data === 'string' ? [Buffer.from(data)] : data instanceof Uint8Array ? [data] : data;
   const folder = dirname(path);
-  const staged = `${path}.${process.pid}.staged`;
+  const staged = `${path}.staged`; // one writer a file; what a killed process left is written over
   try {
     mkdirSync(folder, { recursive: true });
     const file = openSync(staged, 'w', mode);

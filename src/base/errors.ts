@@ -4,11 +4,11 @@ export type ErrorCode =
   | 'config-unreadable'
   | 'usage'
   | 'name-invalid'
-  | 'message-malformed'
   | 'key-invalid'
   | 'key-exists'
   | 'authorities-invalid'
   | 'pack-invalid'
+  | 'statement-unreadable'
   | 'statement-oversized'
   | 'statement-malformed'
   | 'statement-not-canonical'
@@ -20,14 +20,12 @@ export type ErrorCode =
   | 'annex-oversized'
   | 'annex-malformed'
   | 'annex-mismatch'
-  | 'entry-refused'
   | 'table-too-large'
   | 'table-damaged'
   | 'table-foreign'
   | 'store-failed'
   | 'socket-failed'
   | 'io-unavailable'
-  | 'upstream-failed'
   | 'query-failed';
 
 /**

@@ -1,7 +1,9 @@
 import { randomBytes, randomInt } from 'node:crypto';
 import { readFileSync } from 'node:fs';
+import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
+import ipaddr from 'ipaddr.js';
 import type { Logger } from 'pino';
 import { collectDefaultMetrics, Registry } from 'prom-client';
 import { systemClock } from '../base/clock.ts';
@@ -20,8 +22,8 @@ import { TimeFloor } from '../sync/time-floor.ts';
 const MAX_LOGGED_VERDICTS = 100;
 const DNS_PORT = 53;
 const METRICS_PORT = 9100;
-/** How often the time floor follows the clock. */
-const FLOOR_MILLIS = 60_000;
+/** How often the time floor follows the clock, first so long after the start: a clock set wrong at boot is right by then. */
+const FLOOR_MILLIS = 600_000;
 
 /** A running node: resolver, rule list, metrics. */
 export interface Node {
@@ -71,8 +73,12 @@ export async function startNode(config: Config, log: Logger, onProgress?: (share
   keeper.follow();
   const running = resolver;
   const timer = setInterval(() => {
+    // Starts follow a forward step only once it has stood for ten minutes: a glitch must not become the floor for good.
     running.clock.read();
-    raiseFloor(floor, running, running.clock.endSeconds, log);
+    raiseFloor(floor, running, running.clock.startSeconds, log);
+    const step = running.clock.stepSeconds;
+    if (step > 1)
+      log.warn(`the clock jumped by ${Math.round(step)} seconds: rules end by the later time, start by the earlier`);
   }, FLOOR_MILLIS);
   return {
     resolver,
@@ -98,12 +104,30 @@ export function findUpstreams(config: Config): SocketAddress[] {
     throw new WartaError('config-invalid', 'resolver.upstreams: /etc/resolv.conf names no resolver; list some');
   }
   const parsed = listed.map((text) => parseSocketAddress(text, DNS_PORT));
-  const own = new Set(config.resolver.listen.map((text) => formatSocketAddress(parseSocketAddress(text, DNS_PORT))));
-  const loop = parsed.find((upstream) => own.has(formatSocketAddress(upstream)));
-  if (loop !== undefined) {
-    throw new WartaError('config-invalid', `resolver.upstreams: ${formatSocketAddress(loop)} is this node itself`);
+  const listeners = config.resolver.listen.map((text) => parseSocketAddress(text, DNS_PORT));
+  for (const upstream of parsed) {
+    const text = formatSocketAddress(upstream);
+    if (upstream.port === 0) throw new WartaError('config-invalid', `resolver.upstreams: ${text} has no port`);
+    if (listeners.some((listener) => reaches(upstream, listener))) {
+      throw new WartaError(
+        'config-invalid',
+        `resolver.upstreams: ${text} is this node itself: queries would go in circles`,
+      );
+    }
   }
   return parsed;
+}
+
+/** Whether messages to `address` arrive at the listener: the same address, or any of this host's for a wildcard. */
+function reaches(address: SocketAddress, listener: SocketAddress): boolean {
+  if (address.port !== listener.port || address.family !== listener.family) return false;
+  const host = ipaddr.parse(address.host);
+  const own = ipaddr.parse(listener.host);
+  if (host.toNormalizedString() === own.toNormalizedString()) return true;
+  if (own.range() !== 'unspecified') return false;
+  const local = Object.values(networkInterfaces()).flatMap((addresses) => addresses ?? []);
+  const isLocal = local.some((one) => ipaddr.parse(one.address).toNormalizedString() === host.toNormalizedString());
+  return isLocal || host.range() === 'loopback' || host.range() === 'unspecified';
 }
 
 function answerOptions(config: Config): AnswerOptions {
@@ -165,20 +189,23 @@ async function openMetrics(
     table: () => resolver.table,
     upstreams: () => upstreams.map((upstream, i) => ({ name: formatSocketAddress(upstream), up: isUp(i) })),
     streamConnections: () => resolver.streams.connectionCount,
-    clockStepSeconds: () => resolver.clock.stepSeconds,
+    clockStepSeconds: () => readStep(resolver),
   });
   registerRegisterMetrics(
     registry,
     {
       verdicts: () => countVerdicts(keeper),
-      refusedEntries: () => keeper.last?.refused.length ?? 0,
+      refusedEntries: () => keeper.last?.refusedCount ?? 0,
       newestSignedAtSeconds: () => keeper.last?.newestSignedAtSeconds,
       readAtSeconds: () => keeper.readAtSeconds,
       compileSeconds: () => keeper.last?.seconds ?? 0,
     },
     nowSeconds,
   );
-  const app = createMetricsServer(registry, () => ({ serving: true, notes: describeHealth(config, resolver, keeper) }));
+  const app = createMetricsServer(registry, () => ({
+    serving: resolver.serving,
+    notes: describeHealth(config, resolver, keeper, nowSeconds()),
+  }));
   const address = parseSocketAddress(config.metrics.listen, METRICS_PORT);
   try {
     await app.listen({ host: address.host, port: address.port });
@@ -199,16 +226,26 @@ function countVerdicts(keeper: ListKeeper): Map<string, number> {
 }
 
 /** What `/healthz` says besides that the node serves. */
-function describeHealth(config: Config, resolver: Resolver, keeper: ListKeeper): string[] {
+function describeHealth(config: Config, resolver: Resolver, keeper: ListKeeper, nowSeconds: number): string[] {
   const notes = [`mode ${config.resolver.mode}`, `${resolver.table.ruleCount} rules`];
+  if (!resolver.serving) notes.push('a data-plane thread is down and being started again');
   const down = [...resolver.monitor.up].filter((up) => up === 0).length;
   if (down > 0) notes.push(`${down} of ${resolver.monitor.up.length} upstreams are down`);
+  if (keeper.failure !== '') notes.push(`the register could not be read: ${keeper.failure}`);
+  if (keeper.last === undefined) notes.push('the register has not been read since the start');
   const newest = keeper.last?.newestSignedAtSeconds;
-  const ageHours = newest === undefined ? undefined : (Date.now() / 1000 - newest) / 3600;
-  if (ageHours !== undefined && ageHours > config.register.staleAfterHours) {
+  const ageHours = newest === undefined ? 0 : (nowSeconds - newest) / 3600;
+  if (ageHours > config.register.staleAfterHours)
     notes.push(`the newest statement is ${Math.floor(ageHours)} hours old`);
-  }
+  const step = readStep(resolver);
+  if (step > 1) notes.push(`the clock jumped by ${Math.round(step)} seconds; set it right and restart`);
   return notes;
+}
+
+/** How far apart the two readings of the time are now. */
+function readStep(resolver: Resolver): number {
+  resolver.clock.read();
+  return resolver.clock.stepSeconds;
 }
 
 /** Raises the floor in memory, on disk and in every thread. A full disk costs only the memory of it across a restart. */
@@ -251,17 +288,16 @@ function logListEvent(log: Logger, event: ListEvent): void {
   }
 }
 
-function logCompiled(log: Logger, { list, changed }: Extract<ListEvent, { kind: 'compiled' }>): void {
+function logCompiled(log: Logger, { list }: Extract<ListEvent, { kind: 'compiled' }>): void {
   const bad = list.verdicts.filter((verdict) => !verdict.ok);
   for (const { name, code, reason } of bad.slice(0, MAX_LOGGED_VERDICTS)) {
     log.warn({ statement: name, code }, `void statement ${name}: ${reason}`);
   }
   if (bad.length > MAX_LOGGED_VERDICTS)
     log.warn(`${bad.length - MAX_LOGGED_VERDICTS} more void statements; see report.json`);
-  if (list.refused.length > 0)
-    log.warn(`${list.refused.length} signed entries are refused by the guard-rails; see report.json`);
+  if (list.refusedCount > 0) {
+    log.warn(`${list.refusedCount} signed entries are refused by the guard-rails; see report.json`);
+  }
   const took = `${list.seconds.toFixed(2)} s`;
-  log.info(
-    `${list.rules} rules from ${list.verdicts.length - bad.length} statements in ${took}${changed ? '' : ', unchanged'}`,
-  );
+  log.info(`${list.rules} rules from ${list.verdicts.length - bad.length} statements in ${took}`);
 }

@@ -3,7 +3,7 @@ import { availableParallelism } from 'node:os';
 import { dirname, resolve } from 'node:path';
 import { parseDocument } from 'yaml';
 import { z } from 'zod';
-import { WartaError } from '../base/errors.ts';
+import { describeError, WartaError } from '../base/errors.ts';
 
 /** `192.0.2.1:53`, `[2001:db8::1]:53` or an address alone. The full check is the resolver's. */
 const address = z
@@ -30,10 +30,16 @@ const PRIVATE_PREFIXES = [
 
 const resolverSchema = z.strictObject({
   listen: z.array(address).min(1).max(64).default(['127.0.0.1:5300']),
-  upstreams: z.union([z.literal('system'), z.array(address).min(1).max(16)]).default('system'),
+  upstreams: z
+    .union([z.literal('system'), z.array(address).min(1).max(16)], {
+      error: 'write system, or a list of addresses such as [192.0.2.53:53]',
+    })
+    .default('system'),
   mode: z.enum(['enforce', 'observe']).default('enforce'),
   io: z.enum(['auto', 'batch', 'dgram']).default('auto'),
-  workers: z.union([z.literal('auto'), z.int().min(1).max(64)]).default('auto'),
+  workers: z
+    .union([z.literal('auto'), z.int().min(1).max(64)], { error: 'write auto, or a number from 1 to 64' })
+    .default('auto'),
   allow: z.array(prefix).min(1).max(1024).default(PRIVATE_PREFIXES),
   responsesPerSecond: z.int().min(0).max(10_000_000).default(20_000),
   checkTargets: z.boolean().default(true),
@@ -41,7 +47,7 @@ const resolverSchema = z.strictObject({
   timeoutMillis: z.int().min(50).max(30_000).default(1_500),
   attempts: z.int().min(1).max(10).default(3),
   maxPending: z.int().min(64).max(32_768).default(16_384),
-  portsPerUpstream: z.int().min(1).max(64).default(16),
+  portsPerUpstream: z.int().min(2).max(64).default(16),
   cookieSecret: z
     .string()
     .regex(/^[0-9a-fA-F]{32}$/, 'write 32 hexadecimal digits')
@@ -77,7 +83,7 @@ const registerSchema = z.strictObject({
     .string()
     .min(1)
     .max(64)
-    .regex(/^[A-Za-z0-9][A-Za-z0-9._/-]*$/, 'write the licence number'),
+    .regex(/^[A-Za-z0-9][A-Za-z0-9()./_-]*$/, 'write the licence number'),
   directory: path,
   authorities: path,
   policyPack: path,
@@ -124,7 +130,13 @@ export function parseConfig(text: string, file: string): Config {
   const document = parseDocument(text, { prettyErrors: true });
   const broken = document.errors[0];
   if (broken !== undefined) throw new WartaError('config-invalid', `${file}: ${broken.message}`);
-  return checkConfig(document.toJS({ maxAliasCount: 100 }), file);
+  let source: unknown;
+  try {
+    source = document.toJS({ maxAliasCount: 100 });
+  } catch (cause) {
+    throw new WartaError('config-invalid', `${file}: ${describeError(cause)}`, { cause });
+  }
+  return checkConfig(source, file);
 }
 
 /** Checks a configuration that is already an object. */
@@ -164,11 +176,11 @@ export function countWorkers(workers: number | 'auto'): number {
   return workers === 'auto' ? Math.max(1, availableParallelism() - 1) : workers;
 }
 
-/** The resolvers of resolv.conf text, without those this node itself listens on. */
+/** Returns the resolvers that resolv.conf text names. */
 export function readSystemResolvers(resolvConf: string): string[] {
   return resolvConf
     .split('\n')
     .map((line) => /^\s*nameserver\s+(\S+)/.exec(line)?.[1])
-    .filter((host): host is string => host !== undefined)
+    .filter((host): host is string => host !== undefined && !/^fe80:/i.test(host)) // needs an interface to mean anything
     .map((host) => host.replace(/%.*$/, ''));
 }

@@ -1,4 +1,4 @@
-import type { RuleTableBuilder } from '../rules/rule-table-builder.ts';
+import type { RuleAction, RuleTableBuilder } from '../rules/rule-table-builder.ts';
 import { exclusionsOf, type FoldedNotice, type Window, windowsOf } from './fold.ts';
 import { createGuard } from './guard.ts';
 import type { Pack } from './pack.ts';
@@ -22,6 +22,9 @@ export interface Compilation {
   readonly entries: number;
   readonly refused: readonly RefusedEntry[];
 }
+
+/** Stands for a name of a sealed annex in reports. */
+const SEALED = '(sealed)';
 
 /** How often progress is told. */
 const PROGRESS_EVERY = 1 << 14;
@@ -55,14 +58,16 @@ export function compileRules(
       const scope = entries.scope(at);
       const reason = refuse(name, scope, approvers);
       if (reason !== undefined) {
-        refused.push({ notice: notice.statement.reference, entry: entries.id(at), name, reason });
+        const shown = notice.statement.annex.sealed ? SEALED : name;
+        refused.push({ notice: notice.statement.reference, entry: entries.id(at), name: shown, reason });
         continue;
       }
+      rules += addExclusions(one, at, windows, noticeOrdinal, ordinal, sink);
       const trigger = scope === 'exact' ? 'exact' : 'subtree';
       for (const { notBefore, notAfter } of windows) {
         sink.addRule(name, trigger, 'block', notBefore, notAfter, noticeOrdinal, ordinal);
       }
-      rules += windows.length + addExclusions(one, at, windows, noticeOrdinal, ordinal, sink);
+      rules += windows.length;
       ordinal++;
     }
   }
@@ -76,7 +81,12 @@ function addNotice({ notice }: FoldedNotice, sink: RuleSink): number {
   return sink.addNotice({ reference, category, authority: notice.authority.name, contacts: redress.contacts });
 }
 
-/** Adds the passthru rules of one entry and returns how many. */
+/**
+ * Adds what the exclusions of one entry need and returns how many rules: a passthru for each, and an exact block for every
+ * name between it and the entry's. An exact rule answers NODATA where the subtree would answer NXDOMAIN, and NXDOMAIN for a
+ * name denies everything below it (RFC 8020), the exclusion too. They go in before the subtree's own rule: among rules of
+ * one name the first is taken.
+ */
 function addExclusions(
   one: FoldedNotice,
   at: number,
@@ -86,14 +96,31 @@ function addExclusions(
   sink: RuleSink,
 ): number {
   if (!one.entries.excludes.has(at) && !one.varied.has(at)) return 0;
+  const above = new Map<string, number>();
   let added = 0;
-  for (const { name, fromSeconds } of exclusionsOf(one, at)) {
+  const add = (name: string, action: RuleAction, fromSeconds: number) => {
+    const trigger = action === 'passthru' ? 'subtree' : 'exact';
     for (const { notBefore, notAfter } of windows) {
       const start = Math.max(notBefore, fromSeconds);
       if (start >= notAfter) continue;
-      sink.addRule(name, 'subtree', 'passthru', start, notAfter, notice, ordinal);
+      sink.addRule(name, trigger, action, start, notAfter, notice, ordinal);
       added++;
     }
+  };
+  for (const { name, fromSeconds } of exclusionsOf(one, at)) {
+    add(name, 'passthru', fromSeconds);
+    for (const ancestor of namesBetween(name, one.entries.name(at))) {
+      above.set(ancestor, Math.min(fromSeconds, above.get(ancestor) ?? fromSeconds));
+    }
   }
+  for (const [name, fromSeconds] of above) add(name, 'block', fromSeconds);
   return added;
+}
+
+/** Yields the names above `name` up to `apex`, which it is below. */
+function* namesBetween(name: string, apex: string): Generator<string> {
+  for (let above = name; above.length > apex.length; ) {
+    above = above.slice(above.indexOf('.') + 1);
+    yield above;
+  }
 }

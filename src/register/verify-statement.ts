@@ -20,6 +20,8 @@ export interface StatementLeaf {
   readonly name: string;
   readonly envelope: Uint8Array;
   readonly integratedAtSeconds?: number;
+  /** Why the source could not read it; it is then void. */
+  readonly unreadable?: string;
 }
 
 /** Where annexes are read from, by digest. `undefined` when there is none; must not return more than `maxBytes` + 1. */
@@ -118,6 +120,12 @@ export function refuse(name: string, error: unknown, verified?: VerifiedStatemen
  * @throws {WartaError} with the one reason it is void.
  */
 export function checkStatement(leaf: StatementLeaf, context: TrustContext): VerifiedStatement {
+  if (leaf.unreadable !== undefined) {
+    throw new WartaError(
+      'statement-unreadable',
+      `it cannot be read (${leaf.unreadable}): check the file and its owner`,
+    );
+  }
   const envelope = parseEnvelope(leaf.envelope);
   const value = parseCanonical(envelope.payload);
   const statement = parseWith(statementSchema, value, 'statement-malformed', 'statement');

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import ipaddr from 'ipaddr.js';
 import { WartaError } from '../base/errors.ts';
 import { AF_INET6 } from './socket-address.ts';
@@ -64,12 +65,12 @@ export class ClientAcl {
 }
 
 function parsePrefix(text: string): [number[], number] {
-  try {
-    const [address, bits] = ipaddr.parseCIDR(text);
-    return [address.toByteArray(), bits];
-  } catch (cause) {
-    throw new WartaError('config-invalid', `'${text}' is no prefix: write 10.0.0.0/8 or 2001:db8::/32`, { cause });
+  const [, host = '', bits = ''] = /^([^/]+)\/(\d{1,3})$/.exec(text) ?? [];
+  const family = isIP(host); // strict: 10/8 and 010.0.0.0/8 mean different things to different parsers
+  if (family === 0 || Number(bits) > (family === 6 ? 128 : 32)) {
+    throw new WartaError('config-invalid', `'${text}' is no prefix: write 10.0.0.0/8 or 2001:db8::/32`);
   }
+  return [ipaddr.parse(host).toByteArray(), Number(bits)];
 }
 
 /** Sorts ranges and joins those that touch. */

@@ -1,5 +1,6 @@
 import { randomFillSync } from 'node:crypto';
-import { EDE, EDNS_UDP_BYTES, HEADER_BYTES } from '../dns/constants.ts';
+import { EDE, EDNS_UDP_BYTES, FLAGS3, HEADER_BYTES, RCODE } from '../dns/constants.ts';
+import { appendCookie } from '../dns/edns.ts';
 import { repeatsQuestion } from '../dns/reply.ts';
 import { OUTCOME, type SharedCounters, UPSTREAM_OUTCOME } from '../metrics/shared-counters.ts';
 import {
@@ -13,7 +14,8 @@ import {
 } from './io/datagram-io.ts';
 import { NONE, PendingTable } from './pending-table.ts';
 import { writeProxyHeader } from './proxy-header.ts';
-import { type QueryStages, VERDICT } from './query-stages.ts';
+import { COOKIE_ROOM_BYTES, type QueryStages, VERDICT } from './query-stages.ts';
+import { COOKIE_BYTES } from './server-cookie.ts';
 import type { SocketAddress } from './socket-address.ts';
 
 /** How queries are forwarded. */
@@ -102,7 +104,7 @@ export class DataPlane implements DatagramHandler {
       this.#answered++;
       this.#io.answer(listener, slot, message, verdict);
     } else if (verdict === VERDICT.FORWARD) {
-      this.#forward(listener, slot, length);
+      this.#forward(listener, slot);
     }
   }
 
@@ -161,22 +163,21 @@ export class DataPlane implements DatagramHandler {
   }
 
   /** Keeps the query in a slot of its own and sends it upstream under a fresh identifier. */
-  #forward(listener: number, slot: number, length: number): void {
+  #forward(listener: number, slot: number): void {
     const pending = this.#pending;
     const wire = this.#io.arena;
-    const { scan } = this.#stages;
+    const { scan, cookie, clientBytes, forwardBytes } = this.#stages;
     const kept = pending.take();
     if (kept === NONE) return this.#links.counters.addOutcome(OUTCOME.overloaded);
+    this.#links.counters.addOutcome(OUTCOME.forwarded);
     const at = PENDING_SLOTS_AT + kept * QUERY_SLOT_BYTES;
     const message = slot + SLOT.MESSAGE;
-    pending.clientBytes[kept] = this.#stages.clientBytes;
-    if (scan.opt >= 0 && scan.udpBytes > EDNS_UDP_BYTES) {
-      wire[scan.opt + 3] = EDNS_UDP_BYTES >>> 8;
-      wire[scan.opt + 4] = EDNS_UDP_BYTES & 0xff;
-    }
-    wire.copyWithin(at, slot, message + length);
+    wire.copyWithin(at, slot, message + forwardBytes);
+    if (cookie !== undefined) wire.set(cookie, at + SLOT.COOKIE);
+    pending.hasCookie[kept] = cookie === undefined ? 0 : 1;
+    pending.clientBytes[kept] = clientBytes;
     pending.clientId[kept] = (wire[message]! << 8) | wire[message + 1]!;
-    pending.length[kept] = length;
+    pending.length[kept] = forwardBytes;
     pending.questionBytes[kept] = scan.questionEnd - message;
     pending.listener[kept] = listener;
     pending.attempts[kept] = 1;
@@ -216,46 +217,57 @@ export class DataPlane implements DatagramHandler {
   }
 
   #fail(slot: number, ede: number): void {
-    const at = PENDING_SLOTS_AT + slot * QUERY_SLOT_BYTES;
-    const message = at + SLOT.MESSAGE;
-    this.#restoreId(slot, message);
-    const length = this.#stages.failQuery(this.#io.arena, message, this.#pending.length[slot]!, ede);
-    this.#io.answer(this.#pending.listener[slot]!, at, message, length);
-    this.#release(slot);
+    const message = PENDING_SLOTS_AT + slot * QUERY_SLOT_BYTES + SLOT.MESSAGE;
+    const queryBytes = this.#pending.length[slot]!;
+    this.#answer(
+      slot,
+      message,
+      this.#stages.composeEmpty(this.#io.arena, message, queryBytes, RCODE.SERVFAIL, { ede }),
+    );
   }
 
-  /** Passes the upstream's reply to the client, or what takes its place: a blocked target, or a cut for a small client. */
+  /**
+   * Passes the upstream's reply to the client, or what takes its place: a blocked target, an error that came without a
+   * question, or a cut for a small client.
+   */
   #passReply(slot: number, message: number, length: number): void {
     const pending = this.#pending;
     const wire = this.#io.arena;
-    const at = PENDING_SLOTS_AT + slot * QUERY_SLOT_BYTES;
-    const query = at + SLOT.MESSAGE;
+    const query = PENDING_SLOTS_AT + slot * QUERY_SLOT_BYTES + SLOT.MESSAGE;
     const queryBytes = pending.length[slot]!;
-    const listener = pending.listener[slot]!;
+    const clientBytes = pending.clientBytes[slot]! - (pending.hasCookie[slot] === 0 ? 0 : COOKIE_ROOM_BYTES);
+    const capacity = Math.min(clientBytes, EDNS_UDP_BYTES);
+    const rcode = wire[message + 3]! & FLAGS3.RCODE;
     this.#legs[this.#legCount++] = pending.legMillis[slot]!;
-    this.#restoreId(slot, query);
-    const blocked = this.#stages.checkReply(wire, message, length, query, queryBytes, at, EDNS_UDP_BYTES, false);
+    const blocked = this.#stages.checkReply(wire, message, length, query, queryBytes, capacity);
     if (blocked > 0) {
-      this.#io.answer(listener, at, query, blocked);
-    } else if (length > pending.clientBytes[slot]! || length >= MAX_REPLY_BYTES) {
+      this.#answer(slot, query, blocked);
+    } else if (length === HEADER_BYTES) {
+      this.#answer(slot, query, this.#stages.composeEmpty(wire, query, queryBytes, rcode));
+    } else if (length > clientBytes || length >= MAX_REPLY_BYTES) {
       this.#links.counters.addUpstream(UPSTREAM_OUTCOME.truncated);
-      this.#io.answer(listener, at, query, this.#stages.truncateReply(wire, query, queryBytes, wire[message + 3]!));
+      this.#answer(slot, query, this.#stages.composeEmpty(wire, query, queryBytes, rcode, { truncated: true }));
     } else {
-      this.#restoreId(slot, message);
-      this.#io.answer(listener, at, message, length);
+      this.#answer(slot, message, length);
     }
-    this.#release(slot);
   }
 
-  #restoreId(slot: number, message: number): void {
-    const id = this.#pending.clientId[slot]!;
-    this.#io.arena[message] = id >>> 8;
-    this.#io.arena[message + 1] = id & 0xff;
+  /** Sends an answer under the client's identifier, with the cookie its query had, and frees the slot. */
+  #answer(slot: number, message: number, length: number): void {
+    const pending = this.#pending;
+    const at = PENDING_SLOTS_AT + slot * QUERY_SLOT_BYTES;
+    const wire = this.#io.arena;
+    const id = pending.clientId[slot]!;
+    wire[message] = id >>> 8;
+    wire[message + 1] = id & 0xff;
+    const whole = pending.hasCookie[slot] === 0 ? length : appendCookie(wire, message, length, this.#cookieOf(at));
+    this.#io.answer(pending.listener[slot]!, at, message, whole);
+    this.#waiting[pending.port[slot]!]!--;
+    pending.release(slot);
   }
 
-  #release(slot: number): void {
-    this.#waiting[this.#pending.port[slot]!]!--;
-    this.#pending.release(slot);
+  #cookieOf(at: number): Uint8Array {
+    return this.#io.arena.slice(at + SLOT.COOKIE, at + SLOT.COOKIE + COOKIE_BYTES);
   }
 
   #repeatsQuestion(slot: number, reply: number, length: number): boolean {

@@ -21,6 +21,8 @@ export class PendingTable {
   readonly port: Uint16Array;
   readonly attempts: Uint8Array;
   readonly preambleBytes: Uint8Array;
+  /** 1 when the answer carries a cookie. */
+  readonly hasCookie: Uint8Array;
   readonly sentAtMillis: Float64Array;
   /** Time the query leg took in the sidecar. */
   readonly legMillis: Float32Array;
@@ -46,6 +48,7 @@ export class PendingTable {
     this.port = new Uint16Array(capacity);
     this.attempts = new Uint8Array(capacity);
     this.preambleBytes = new Uint8Array(capacity);
+    this.hasCookie = new Uint8Array(capacity);
     this.sentAtMillis = new Float64Array(capacity);
     this.legMillis = new Float32Array(capacity);
     this.#next = new Int32Array(capacity).fill(NONE);

@@ -1,8 +1,9 @@
 import type { RuleClock } from '../base/clock.ts';
-import { FLAGS3, PLAIN_UDP_BYTES, RCODE } from '../dns/constants.ts';
+import { PLAIN_UDP_BYTES, RCODE } from '../dns/constants.ts';
+import { appendCookie, COOKIE_OPTION_BYTES, capUdpSize, OPT_FIXED_BYTES, removeCookie } from '../dns/edns.ts';
 import { isInternetClass, QueryScan, SCAN, scanQuery } from '../dns/query.ts';
 import { ACTION, OUTCOME, type SharedCounters } from '../metrics/shared-counters.ts';
-import { composeBlockedAnswer, composeEmptyAnswer, type WriteCookie } from '../rules/answer.ts';
+import { composeBlockedAnswer, composeEmptyAnswer } from '../rules/answer.ts';
 import { NO_RULE } from '../rules/layout.ts';
 import type { RuleTable } from '../rules/rule-table.ts';
 import type { ClientAcl } from './client-acl.ts';
@@ -31,15 +32,24 @@ export interface StageOptions {
 /** One policy evaluation in so many is timed: two clock readings cost more than the evaluation. */
 const TIMED_EVERY = 64;
 
+/** Room in a reply for our cookie, and for an OPT record when the upstream sent none. */
+export const COOKIE_ROOM_BYTES = COOKIE_OPTION_BYTES + OPT_FIXED_BYTES;
+
 /**
  * What happens to a query before it is forwarded, and to a reply before it is passed on, the same for every transport:
  *
  *     ACL → parse → rate limit (UDP) → rules → answer or forward → reply → targets → answer or pass
  *
- * Works in place on the message and makes no object. One instance serves one thread.
+ * Works in place on the message and makes no object, but for queries with a cookie. One instance serves one thread.
  */
 export class QueryStages {
   readonly scan = new QueryScan();
+  /** After `decide`: octets of answer the client accepts over UDP. */
+  clientBytes = PLAIN_UDP_BYTES;
+  /** After `VERDICT.FORWARD`: octets of the query to forward. */
+  forwardBytes = 0;
+  /** After `decide`: the COOKIE option data that belongs into every answer to this query, if it had one. */
+  cookie: Uint8Array | undefined;
   readonly #options: StageOptions;
   readonly #targets = new TargetCheck();
   #table: RuleTable;
@@ -54,6 +64,7 @@ export class QueryStages {
   useTable(table: RuleTable): void {
     this.#table = table;
     this.#options.counters.addSwap();
+    this.readClock();
   }
 
   /** Reads the clock; call it once for each batch, before `decide`. */
@@ -67,37 +78,44 @@ export class QueryStages {
   /**
    * Judges the query `wire[start, start + length)` of the client whose `struct sockaddr` is at `peer`. Returns the length of
    * an answer composed in place (at most `capacity` octets, and for UDP no more than the client accepts), or a `VERDICT`.
-   * After `VERDICT.FORWARD` the scan holds the query's parts.
+   * After `VERDICT.FORWARD` the query is ready to be forwarded: `forwardBytes` long, without its cookie, asking for no more
+   * than our own UDP size; `clientBytes` is what the client itself accepts.
    */
   decide(wire: Uint8Array, start: number, length: number, peer: number, capacity: number, stream: boolean): number {
-    const { acl, counters, rateLimit, cookie, clock } = this.#options;
-    const scan = this.scan;
+    const { acl, counters } = this.#options;
+    const { scan } = this;
+    this.cookie = undefined;
     if (!acl.allows(wire, peer)) return this.#drop(OUTCOME.refused_acl);
     const verdict = scanQuery(wire, start, length, this.#options.structuredOption, scan);
     if (verdict === SCAN.IGNORE) return this.#drop(OUTCOME.ignored);
-    const nowSeconds = clock.endSeconds;
-    const writeCookie = scan.cookie >= 0 ? cookie.writerFor(wire.slice(peer, peer + 28), 0, nowSeconds) : undefined;
-    if (!stream && !this.#hasAllowance(wire, peer, nowSeconds, rateLimit, cookie)) {
+    this.clientBytes = scan.opt >= 0 ? scan.udpBytes : PLAIN_UDP_BYTES;
+    const limited = !stream && !this.#hasAllowance(wire, peer);
+    if (scan.cookie >= 0) this.#takeCookie(wire, peer);
+    if (verdict !== SCAN.OK) return limited ? this.#drop(OUTCOME.limited) : this.#refuse(wire, start, verdict);
+    if (limited) {
       counters.addOutcome(OUTCOME.limited);
-      return composeEmptyAnswer(wire, start, scan, RCODE.NOERROR, { truncated: true, writeCookie });
+      return this.finish(wire, start, composeEmptyAnswer(wire, start, scan, RCODE.NOERROR, { truncated: true }));
     }
-    if (verdict !== SCAN.OK) return this.#refuse(wire, start, verdict, writeCookie);
     const rule = isInternetClass(scan.qclass) ? this.#findRule(wire, scan.qname) : NO_RULE;
-    if (rule === NO_RULE) {
-      counters.addOutcome(OUTCOME.forwarded);
-      return VERDICT.FORWARD;
+    if (rule !== NO_RULE) {
+      const limit = stream ? capacity : Math.min(capacity, this.clientBytes);
+      const answer = this.#block(rule, wire, start, limit, false);
+      if (answer !== VERDICT.FORWARD) return this.finish(wire, start, answer);
     }
-    return this.#block(rule, wire, start, stream ? capacity : Math.min(capacity, this.clientBytes), false, writeCookie);
+    this.forwardBytes = removeCookie(wire, start, length, scan);
+    capUdpSize(wire, scan, this.cookie === undefined ? 0 : COOKIE_ROOM_BYTES);
+    return VERDICT.FORWARD;
   }
 
-  /** UDP payload size the client of the last scan accepts. */
-  get clientBytes(): number {
-    return this.scan.opt >= 0 ? this.scan.udpBytes : PLAIN_UDP_BYTES;
+  /** Adds the cookie, if the query had one, to an answer composed in `wire`, and returns the answer's length. */
+  finish(wire: Uint8Array, start: number, length: number): number {
+    return this.cookie === undefined ? length : appendCookie(wire, start, length, this.cookie);
   }
 
   /**
-   * Checks the targets of the upstream's reply `reply[start, start + length)`. When one is blocked, turns the query at
-   * `query` of the same array into the blocked answer in place and returns its length; 0 lets the reply pass.
+   * Checks the targets of the upstream's reply `wire[reply, reply + replyBytes)`. When one is blocked, turns the query at
+   * `query` of the same array into the blocked answer in place, at most `capacity` octets, and returns its length; 0 lets the
+   * reply pass.
    */
   checkReply(
     wire: Uint8Array,
@@ -105,41 +123,26 @@ export class QueryStages {
     replyBytes: number,
     query: number,
     queryBytes: number,
-    peer: number,
     capacity: number,
-    stream: boolean,
   ): number {
     if (!this.#options.checkTargets) return 0;
     const rule = this.#targets.findBlockedTarget(this.#table, wire, reply, replyBytes);
     if (rule === NO_RULE) return 0;
-    const { scan } = this;
-    scanQuery(wire, query, queryBytes, this.#options.structuredOption, scan);
-    if (this.#isExclusionOf(wire, scan.qname, rule)) return 0;
-    const { cookie, clock } = this.#options;
-    const writeCookie =
-      scan.cookie >= 0 ? cookie.writerFor(wire.slice(peer, peer + 28), 0, clock.endSeconds) : undefined;
-    const limit = stream ? capacity : Math.min(capacity, this.clientBytes);
-    return Math.max(0, this.#block(rule, wire, query, limit, true, writeCookie));
-  }
-
-  /** Whether the QNAME is an exclusion of the target's entry: it stays reachable, whatever it is an alias of. */
-  #isExclusionOf(wire: Uint8Array, qname: number, rule: number): boolean {
-    const until = this.#table.matchedUntil;
-    this.#table.findRule(wire, qname);
-    this.#table.matchedUntil = Math.min(until, this.#table.matchedUntil);
-    return this.#table.wasExcluded(this.#table.entryOf(rule));
-  }
-
-  /** Turns the query in place into SERVFAIL with an EDE code (22 no reachable authority, 23 network error). */
-  failQuery(wire: Uint8Array, query: number, queryBytes: number, ede: number): number {
     scanQuery(wire, query, queryBytes, this.#options.structuredOption, this.scan);
-    return composeEmptyAnswer(wire, query, this.scan, RCODE.SERVFAIL, { ede });
+    this.cookie = undefined; // of another query; the caller keeps the one of this
+    return Math.max(0, this.#block(rule, wire, query, capacity, true));
   }
 
-  /** Turns the query in place into a truncated answer with the reply's RCODE: the client asks again over TCP. */
-  truncateReply(wire: Uint8Array, query: number, queryBytes: number, flags3: number): number {
+  /** Turns the query in place into an answer without records: an RCODE, and an EDE code or TC. */
+  composeEmpty(
+    wire: Uint8Array,
+    query: number,
+    queryBytes: number,
+    rcode: number,
+    options: { truncated?: boolean; ede?: number } = {},
+  ): number {
     scanQuery(wire, query, queryBytes, this.#options.structuredOption, this.scan);
-    return composeEmptyAnswer(wire, query, this.scan, flags3 & FLAGS3.RCODE, { truncated: true });
+    return composeEmptyAnswer(wire, query, this.scan, rcode, options);
   }
 
   #drop(outcome: number): number {
@@ -148,27 +151,21 @@ export class QueryStages {
   }
 
   /** A client with a server cookie of ours has shown its address, so it is not limited (RFC 7873 §1). */
-  #hasAllowance(
-    wire: Uint8Array,
-    peer: number,
-    nowSeconds: number,
-    rateLimit: ResponseRateLimit,
-    cookie: ServerCookie,
-  ): boolean {
-    if (rateLimit.take(wire, peer, nowSeconds * 1000)) return true;
+  #hasAllowance(wire: Uint8Array, peer: number): boolean {
+    const { rateLimit, cookie, clock } = this.#options;
     const { scan } = this;
-    return scan.cookie >= 0 && cookie.isValid(wire, scan.cookie, scan.cookieBytes, wire, peer, nowSeconds);
+    if (rateLimit.take(wire, peer, clock.endSeconds * 1000)) return true;
+    return scan.cookie >= 0 && cookie.isValid(wire, scan.cookie, scan.cookieBytes, peer, clock.endSeconds);
   }
 
-  #refuse(wire: Uint8Array, start: number, verdict: number, writeCookie: WriteCookie | undefined): number {
-    const { counters } = this.#options;
-    if (verdict === SCAN.BAD_VERSION) {
-      counters.addOutcome(OUTCOME.bad_version);
-      return composeEmptyAnswer(wire, start, this.scan, RCODE.BADVERS, { writeCookie });
-    }
-    const unknown = verdict === SCAN.NOT_IMPLEMENTED;
-    counters.addOutcome(unknown ? OUTCOME.not_implemented : OUTCOME.malformed);
-    return composeEmptyAnswer(wire, start, this.scan, unknown ? RCODE.NOTIMP : RCODE.FORMERR);
+  #takeCookie(wire: Uint8Array, peer: number): void {
+    this.cookie = this.#options.cookie.compose(wire, this.scan.cookie, peer, this.#options.clock.endSeconds);
+  }
+
+  #refuse(wire: Uint8Array, start: number, verdict: number): number {
+    const [outcome, rcode] = REFUSALS[verdict]!;
+    this.#options.counters.addOutcome(outcome);
+    return this.finish(wire, start, composeEmptyAnswer(wire, start, this.scan, rcode));
   }
 
   #findRule(wire: Uint8Array, qname: number): number {
@@ -181,30 +178,21 @@ export class QueryStages {
   }
 
   /** Composes the blocked answer, or only counts it in observe mode. */
-  #block(
-    rule: number,
-    wire: Uint8Array,
-    start: number,
-    capacity: number,
-    target: boolean,
-    writeCookie: WriteCookie | undefined,
-  ): number {
-    const { counters } = this.#options;
+  #block(rule: number, wire: Uint8Array, start: number, capacity: number, target: boolean): number {
+    const { counters, observe, maxTtlSeconds } = this.#options;
     const table = this.#table;
     const action = target ? ACTION.target_nodata : table.isSubtree(rule) ? ACTION.nxdomain : ACTION.nodata;
     counters.addBlocked(table.categoryOf(rule), action);
-    if (!target) counters.addOutcome(this.#options.observe ? OUTCOME.observed : OUTCOME.blocked);
-    if (this.#options.observe) return VERDICT.FORWARD;
-    return composeBlockedAnswer(
-      table,
-      rule,
-      wire,
-      start,
-      this.scan,
-      this.#options.maxTtlSeconds,
-      capacity,
-      target,
-      writeCookie,
-    );
+    if (!target) counters.addOutcome(observe ? OUTCOME.observed : OUTCOME.blocked);
+    if (observe) return VERDICT.FORWARD;
+    const room = this.cookie === undefined ? capacity : capacity - COOKIE_OPTION_BYTES;
+    return composeBlockedAnswer(table, rule, wire, start, this.scan, maxTtlSeconds, room, target);
   }
 }
+
+/** How a query that is not judged is counted and answered. */
+const REFUSALS: Record<number, readonly [outcome: number, rcode: number]> = {
+  [SCAN.MALFORMED]: [OUTCOME.malformed, RCODE.FORMERR],
+  [SCAN.NOT_IMPLEMENTED]: [OUTCOME.not_implemented, RCODE.NOTIMP],
+  [SCAN.BAD_VERSION]: [OUTCOME.bad_version, RCODE.BADVERS],
+};

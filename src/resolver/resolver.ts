@@ -1,9 +1,10 @@
 import { MessageChannel, type MessagePort, Worker } from 'node:worker_threads';
 import { RuleClock, systemClock } from '../base/clock.ts';
-import { describeError, type ErrorCode, WartaError } from '../base/errors.ts';
+import { describeError, WartaError } from '../base/errors.ts';
 import { loadLibc } from '../base/libc.ts';
 import { createCounterBuffer, SharedCounters } from '../metrics/shared-counters.ts';
 import { RuleTable } from '../rules/rule-table.ts';
+import { ClientAcl } from './client-acl.ts';
 import type { ForwardOptions } from './data-plane.ts';
 import type { QueryStages } from './query-stages.ts';
 import type { SocketAddress } from './socket-address.ts';
@@ -11,7 +12,7 @@ import { createStages, type StageSettings } from './stage-settings.ts';
 import { StreamForwarder } from './stream-forwarder.ts';
 import { type StreamLimits, StreamListener } from './stream-listener.ts';
 import { UpstreamMonitor } from './upstream-monitor.ts';
-import { SIGNAL, type WorkerNews, type WorkerStart } from './worker-link.ts';
+import { SIGNAL, type ThreadMessage, type WorkerNews, type WorkerStart } from './worker-link.ts';
 
 export interface ResolverOptions {
   listen: readonly SocketAddress[];
@@ -43,6 +44,9 @@ interface Thread {
   worker: Worker;
   port: MessagePort;
   counters: SharedArrayBuffer;
+  /** It answers queries. */
+  serving: boolean;
+  exited: Promise<void>;
 }
 
 /**
@@ -95,6 +99,7 @@ export class Resolver {
     const monitor = new UpstreamMonitor({
       upstreams: options.upstreams,
       ...options.health,
+      proxyProtocol: options.forward.proxyProtocol,
       onChange: (upstream, up) => options.onEvent({ kind: 'upstream', upstream: options.upstreams[upstream]!, up }),
     });
     const stages = createStages(options.settings, { counters, clock }, table);
@@ -107,18 +112,21 @@ export class Resolver {
       maxPending: options.streams.maxConnections,
       proxyProtocol: options.forward.proxyProtocol,
     });
-    const streams = new StreamListener(stages, forwarder, options.streams);
+    const streams = new StreamListener(new ClientAcl(options.settings.allow), stages, forwarder, options.streams);
     const parts = { io, monitor, counters, clock, streams, stages, table };
+    let resolver: Resolver | undefined;
     try {
       // TCP first: it refuses a port in use, which SO_REUSEPORT on UDP would silently share with a forgotten process.
       const listen: SocketAddress[] = [];
       for (const address of options.listen) listen.push(await streams.open(address));
-      const resolver = new Resolver(options, listen, parts);
-      await Promise.all(Array.from({ length: options.workers }, (_, i) => resolver.#startThread(i)));
+      const started = new Resolver(options, listen, parts);
+      resolver = started;
+      await Promise.all(Array.from({ length: options.workers }, (_, i) => started.#startThread(i)));
       monitor.start();
-      return resolver;
+      return started;
     } catch (error) {
       streams.close();
+      await resolver?.stop();
       throw error;
     }
   }
@@ -145,7 +153,12 @@ export class Resolver {
     this.monitor.stop();
     this.streams.close();
     Atomics.store(new Int32Array(this.#signals), SIGNAL.STOP, 1);
-    await Promise.all(this.#threads.map((thread) => thread && endThread(thread.worker)));
+    await Promise.all(this.#threads.map((thread) => thread && endThread(thread)));
+  }
+
+  /** Whether every data-plane thread answers queries. */
+  get serving(): boolean {
+    return this.#threads.every((thread) => thread?.serving === true);
   }
 
   #tell(news: WorkerNews): void {
@@ -173,22 +186,29 @@ export class Resolver {
       workerData: start,
       transferList: [port2],
     });
-    this.#threads[i] = { worker, port: port1, counters };
+    const exited = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
+    const thread: Thread = { worker, port: port1, counters, serving: false, exited };
+    this.#threads[i] = thread;
     this.counters[i + 1] = new SharedCounters(counters);
     return new Promise((resolve, reject) => {
-      let serving = false;
-      worker.on('message', (message: { ready?: true; failed?: string; code?: ErrorCode }) => {
-        serving = message.ready === true;
-        if (serving) resolve();
-        else reject(new WartaError(message.code ?? 'socket-failed', message.failed ?? 'a data-plane thread failed'));
+      let served = false;
+      const fail = (error: Error) => {
+        thread.serving = false;
+        if (served) this.#options.onEvent({ kind: 'worker-died', worker: i, reason: describeError(error) });
+        else reject(error);
+      };
+      worker.on('message', (message: ThreadMessage) => {
+        if ('failed' in message) return fail(new WartaError(message.code, message.failed));
+        served = true;
+        thread.serving = true;
+        resolve();
       });
-      worker.on('error', (error) => {
-        this.#options.onEvent({ kind: 'worker-died', worker: i, reason: describeError(error) });
-        reject(error);
-      });
-      worker.on('exit', () => {
+      worker.on('error', fail);
+      worker.once('exit', () => {
+        thread.serving = false;
         port1.close();
-        if (!this.#stopping && serving) setTimeout(() => this.#restartThread(i), RESTART_MILLIS);
+        if (!this.#stopping && served) setTimeout(() => this.#restartThread(i), RESTART_MILLIS);
+        reject(new WartaError('socket-failed', 'a data-plane thread ended before it served')); // nothing once it served
       });
     });
   }
@@ -234,9 +254,8 @@ function chooseIo(options: ResolverOptions): 'batch' | 'dgram' {
   }
 }
 
-async function endThread(worker: Worker): Promise<void> {
-  const ended = new Promise<void>((resolve) => worker.once('exit', () => resolve()));
-  const timer = setTimeout(() => void worker.terminate(), STOP_MILLIS);
-  await ended;
+async function endThread(thread: Thread): Promise<void> {
+  const timer = setTimeout(() => void thread.worker.terminate(), STOP_MILLIS);
+  await thread.exited;
   clearTimeout(timer);
 }

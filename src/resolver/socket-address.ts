@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { endianness } from 'node:os';
 import ipaddr from 'ipaddr.js';
 import { WartaError } from '../base/errors.ts';
@@ -26,11 +27,8 @@ export function parseSocketAddress(text: string, defaultPort: number): SocketAdd
   const match = /^\[([^\]]+)\](?::(\d{1,5}))?$/.exec(text) ?? /^([0-9.]+)(?::(\d{1,5}))?$/.exec(text);
   const host = match?.[1] ?? text;
   const port = match?.[2] === undefined ? defaultPort : Number(match[2]);
-  if (
-    !ipaddr.isValid(host) ||
-    port > 65535 ||
-    (host.includes('.') && !host.includes(':') && host.split('.').length !== 4)
-  ) {
+  // Strict: some parsers read 010.0.0.1 as octal and 10.1 as 10.0.0.1.
+  if (isIP(host) === 0 || port > 65535) {
     throw new WartaError('config-invalid', `'${text}' is no address: write 192.0.2.1:53 or [2001:db8::1]:53`);
   }
   return { host, port, family: host.includes(':') ? 6 : 4 };

@@ -1,9 +1,9 @@
 import { randomInt } from 'node:crypto';
-import { createSocket } from 'node:dgram';
 import { connect } from 'node:net';
 import { EDE, EDNS_UDP_BYTES, FLAGS2, HEADER_BYTES } from '../dns/constants.ts';
 import { repeatsQuestion } from '../dns/reply.ts';
-import { type SharedCounters, UPSTREAM_OUTCOME } from '../metrics/shared-counters.ts';
+import { OUTCOME, type SharedCounters, UPSTREAM_OUTCOME } from '../metrics/shared-counters.ts';
+import { exchangeDatagram } from './datagram-exchange.ts';
 import { MAX_PROXY_HEADER_BYTES, writeProxyHeader } from './proxy-header.ts';
 import type { SocketAddress } from './socket-address.ts';
 
@@ -47,7 +47,11 @@ export class StreamForwarder {
   /** Forwards one query; never rejects. */
   async forward(query: StreamQuery): Promise<ForwardResult> {
     const { maxPending, attempts, counters } = this.#options;
-    if (this.#pending >= maxPending) return { ede: EDE.NO_REACHABLE_AUTHORITY };
+    if (this.#pending >= maxPending) {
+      counters.addOutcome(OUTCOME.overloaded);
+      return { ede: EDE.NO_REACHABLE_AUTHORITY };
+    }
+    counters.addOutcome(OUTCOME.forwarded);
     this.#pending++;
     let ede: number = EDE.NO_REACHABLE_AUTHORITY;
     try {
@@ -91,26 +95,15 @@ export class StreamForwarder {
     return result;
   }
 
-  #askDatagram(query: StreamQuery, message: Buffer, upstream: SocketAddress): Promise<ForwardResult> {
-    return new Promise((resolve) => {
-      const socket = createSocket(upstream.family === 6 ? 'udp6' : 'udp4');
-      const finish = (result: ForwardResult) => {
-        clearTimeout(timer);
-        socket.removeAllListeners().on('error', () => {});
-        socket.close();
-        resolve(result);
-      };
-      const timer = setTimeout(finish, this.#options.timeoutMillis, { ede: EDE.NO_REACHABLE_AUTHORITY });
-      socket.once('error', () => finish({ ede: EDE.NETWORK_ERROR }));
-      socket.on('message', (reply) => {
-        if (isReplyTo(reply, message, query.questionBytes)) finish({ reply });
-      });
-      socket.connect(upstream.port, upstream.host, () => {
-        socket.send([this.#proxyHeader(query, false), message], (error) => {
-          if (error) finish({ ede: EDE.NETWORK_ERROR });
-        });
-      });
+  async #askDatagram(query: StreamQuery, message: Buffer, server: SocketAddress): Promise<ForwardResult> {
+    const reply = await exchangeDatagram({
+      server,
+      parts: [this.#proxyHeader(query, false), message],
+      timeoutMillis: this.#options.timeoutMillis,
+      isReply: (datagram) => isReplyTo(datagram, message, query.questionBytes),
     });
+    if (reply === 'timeout') return { ede: EDE.NO_REACHABLE_AUTHORITY };
+    return reply === 'network' ? { ede: EDE.NETWORK_ERROR } : { reply };
   }
 
   #askStream(query: StreamQuery, message: Buffer, upstream: SocketAddress): Promise<ForwardResult> {

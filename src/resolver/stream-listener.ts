@@ -1,7 +1,10 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { WartaError } from '../base/errors.ts';
-import { type QueryStages, VERDICT } from './query-stages.ts';
-import { formatSocketAddress, type SocketAddress, writeSocketAddress } from './socket-address.ts';
+import { FLAGS3, HEADER_BYTES, RCODE } from '../dns/constants.ts';
+import { appendCookie } from '../dns/edns.ts';
+import type { ClientAcl } from './client-acl.ts';
+import { COOKIE_ROOM_BYTES, type QueryStages, VERDICT } from './query-stages.ts';
+import { AF_INET6, formatSocketAddress, type SocketAddress, writeSocketAddress } from './socket-address.ts';
 import type { ForwardResult, StreamForwarder, StreamQuery } from './stream-forwarder.ts';
 
 export interface StreamLimits {
@@ -17,6 +20,8 @@ const MAX_STREAM_QUERY_BYTES = 4096;
 /** Room for the client's sockaddr before the message, and for an answer behind a long query. */
 const PEER_ROOM = 32;
 const WORK_BYTES = PEER_ROOM + MAX_STREAM_QUERY_BYTES + 2048;
+/** Longest message the two-octet length can tell. */
+const MAX_MESSAGE_BYTES = 65_535;
 /** Longest answer of our own over a stream. */
 const ANSWER_CAPACITY = 2048;
 /** A client that does not read its answers is cut off at so many octets. */
@@ -26,6 +31,7 @@ const MESSAGE_MILLIS = 5_000;
 
 /** DNS over TCP (RFC 7766): pipelined queries, answers in any order, bounded in every direction. */
 export class StreamListener {
+  readonly #acl: ClientAcl;
   readonly #stages: QueryStages;
   readonly #forwarder: StreamForwarder;
   readonly #limits: StreamLimits;
@@ -33,7 +39,8 @@ export class StreamListener {
   readonly #connections = new Set<Connection>();
   readonly #perClient = new Map<string, number>();
 
-  constructor(stages: QueryStages, forwarder: StreamForwarder, limits: StreamLimits) {
+  constructor(acl: ClientAcl, stages: QueryStages, forwarder: StreamForwarder, limits: StreamLimits) {
+    this.#acl = acl;
     this.#stages = stages;
     this.#forwarder = forwarder;
     this.#limits = limits;
@@ -54,7 +61,8 @@ export class StreamListener {
     server.maxConnections = this.#limits.maxConnections;
     this.#servers.push(server);
     return new Promise((resolve, reject) => {
-      server.once('error', (cause: NodeJS.ErrnoException) => {
+      // Stays for good: a later error, such as too many open files, costs one connection and not the process.
+      server.on('error', (cause: NodeJS.ErrnoException) => {
         const hint =
           cause.code === 'EADDRINUSE'
             ? 'another program has the port; stop it or change resolver.listen'
@@ -79,23 +87,27 @@ export class StreamListener {
 
   #accept(socket: Socket, listener: SocketAddress): void {
     const host = socket.remoteAddress?.replace(/^::ffff:/, '').replace(/%.*$/, '');
-    const open = (host && this.#perClient.get(host)) ?? 0;
-    if (!host || Number(open) >= this.#limits.maxConnectionsPerClient) {
-      socket.destroy();
-      return;
-    }
-    this.#perClient.set(host, Number(open) + 1);
+    if (host === undefined) return void socket.destroy();
     const peer = new Uint8Array(PEER_ROOM);
     writeSocketAddress({ host, port: socket.remotePort ?? 0, family: host.includes(':') ? 6 : 4 }, peer, 0);
+    const client = clientKey(peer);
+    const open = this.#perClient.get(client) ?? 0;
+    if (!this.#acl.allows(peer, 0) || open >= this.#limits.maxConnectionsPerClient) return void socket.destroy();
+    this.#perClient.set(client, open + 1);
     const connection = new Connection(socket, peer, listener, this.#stages, this.#forwarder, this.#limits);
     this.#connections.add(connection);
     socket.once('close', () => {
       this.#connections.delete(connection);
-      const left = this.#perClient.get(host)! - 1;
-      if (left === 0) this.#perClient.delete(host);
-      else this.#perClient.set(host, left);
+      const left = this.#perClient.get(client)! - 1;
+      if (left === 0) this.#perClient.delete(client);
+      else this.#perClient.set(client, left);
     });
   }
+}
+
+/** What connections are counted by: an IPv4 address, or an IPv6 /64, which one client has to itself. */
+function clientKey(peer: Uint8Array): string {
+  return peer[0] === AF_INET6 ? String(peer.subarray(8, 16)) : String(peer.subarray(4, 8));
 }
 
 /** One client's connection. */
@@ -172,9 +184,10 @@ class Connection {
     const verdict = this.#stages.decide(wire, PEER_ROOM, message.length, 0, ANSWER_CAPACITY, true);
     if (verdict > 0) return this.#send(wire.subarray(PEER_ROOM, PEER_ROOM + verdict));
     if (verdict === VERDICT.DROP) return void this.socket.destroy();
+    const { cookie, forwardBytes, scan } = this.#stages;
     const query: StreamQuery = {
-      message: wire.slice(PEER_ROOM, PEER_ROOM + message.length),
-      questionBytes: this.#stages.scan.questionEnd - PEER_ROOM,
+      message: wire.slice(PEER_ROOM, PEER_ROOM + forwardBytes),
+      questionBytes: scan.questionEnd - PEER_ROOM,
       peer: this.#peer,
       listener: this.#listener,
     };
@@ -182,7 +195,7 @@ class Connection {
     void this.#forwarder.forward(query).then((result) => {
       this.#underWay--;
       if (this.socket.destroyed) return;
-      this.#sendResult(query, result);
+      this.#sendResult(query.message, result, cookie);
       this.socket.resume();
       this.#takeMessages();
       this.#endWhenDone();
@@ -193,30 +206,30 @@ class Connection {
     if (this.#ended && this.#underWay === 0) this.socket.end();
   }
 
-  /** Sends the upstream's reply, or the blocked answer when one of its targets is blocked, or SERVFAIL. */
-  #sendResult(query: StreamQuery, result: ForwardResult): void {
-    const { message } = query;
+  /** Sends the upstream's reply, or what takes its place, with the cookie if the query had one. */
+  #sendResult(query: Uint8Array, result: ForwardResult, cookie: Uint8Array | undefined): void {
     const reply = 'reply' in result ? result.reply : new Uint8Array(0);
-    const wire = new Uint8Array(WORK_BYTES + reply.length);
-    wire.set(this.#peer, 0);
-    wire.set(message, PEER_ROOM);
+    const wire = new Uint8Array(WORK_BYTES + reply.length + COOKIE_ROOM_BYTES);
+    wire.set(query, 0);
     wire.set(reply, WORK_BYTES);
     this.#stages.readClock();
+    let at = 0;
+    let length = 0;
     if ('ede' in result) {
-      const length = this.#stages.failQuery(wire, PEER_ROOM, message.length, result.ede);
-      return this.#send(wire.subarray(PEER_ROOM, PEER_ROOM + length));
+      length = this.#stages.composeEmpty(wire, 0, query.length, RCODE.SERVFAIL, { ede: result.ede });
+    } else {
+      length = this.#stages.checkReply(wire, WORK_BYTES, reply.length, 0, query.length, ANSWER_CAPACITY);
     }
-    const blocked = this.#stages.checkReply(
-      wire,
-      WORK_BYTES,
-      reply.length,
-      PEER_ROOM,
-      message.length,
-      0,
-      ANSWER_CAPACITY,
-      true,
-    );
-    this.#send(blocked > 0 ? wire.subarray(PEER_ROOM, PEER_ROOM + blocked) : reply);
+    if (length === 0 && reply.length === HEADER_BYTES) {
+      length = this.#stages.composeEmpty(wire, 0, query.length, reply[3]! & FLAGS3.RCODE);
+    } else if (length === 0) {
+      at = WORK_BYTES;
+      length = reply.length;
+    }
+    if (cookie !== undefined && length + COOKIE_ROOM_BYTES <= MAX_MESSAGE_BYTES) {
+      length = appendCookie(wire, at, length, cookie);
+    }
+    this.#send(wire.subarray(at, at + length));
   }
 
   #send(message: Uint8Array): void {

@@ -1,8 +1,8 @@
 import { randomInt } from 'node:crypto';
-import { createSocket } from 'node:dgram';
 import { FLAGS2, HEADER_BYTES, RRTYPE } from '../dns/constants.ts';
 import { parseName } from '../dns/name.ts';
 import { repeatsQuestion } from '../dns/reply.ts';
+import { exchangeDatagram } from './datagram-exchange.ts';
 import type { SocketAddress } from './socket-address.ts';
 
 export interface MonitorOptions {
@@ -11,6 +11,8 @@ export interface MonitorOptions {
   checkName: string;
   intervalMillis: number;
   timeoutMillis: number;
+  /** The upstream expects a PROXY protocol v2 header. */
+  proxyProtocol: boolean;
   /** Called when an upstream's state changes. */
   onChange(upstream: number, up: boolean): void;
 }
@@ -25,6 +27,7 @@ export class UpstreamMonitor {
   readonly #options: MonitorOptions;
   readonly #failures: number[];
   #timer: NodeJS.Timeout | undefined;
+  #checking = false;
 
   constructor(options: MonitorOptions) {
     this.#options = options;
@@ -40,10 +43,12 @@ export class UpstreamMonitor {
     clearInterval(this.#timer);
   }
 
-  /** Checks every upstream once. */
+  /** Checks every upstream once; nothing when a check is still under way. */
   async checkAll(): Promise<void> {
-    const { upstreams, checkName, timeoutMillis } = this.#options;
-    const replied = await Promise.all(upstreams.map((upstream) => askOnce(upstream, checkName, timeoutMillis)));
+    if (this.#checking) return;
+    this.#checking = true;
+    const replied = await Promise.all(this.#options.upstreams.map((upstream) => askOnce(upstream, this.#options)));
+    this.#checking = false;
     replied.forEach((alive, upstream) => {
       this.#record(upstream, alive);
     });
@@ -57,9 +62,29 @@ export class UpstreamMonitor {
   }
 }
 
+/** PROXY protocol v2 header of a connection of the proxy's own (LOCAL, haproxy's proxy-protocol.txt §2.2). */
+const PROXY_LOCAL = Uint8Array.of(
+  0x0d,
+  0x0a,
+  0x0d,
+  0x0a,
+  0x00,
+  0x0d,
+  0x0a,
+  0x51,
+  0x55,
+  0x49,
+  0x54,
+  0x0a,
+  0x20,
+  0,
+  0,
+  0,
+);
+
 /** Sends one query and tells whether any response to it came in time: a resolver that answers SERVFAIL is alive. */
-function askOnce(upstream: SocketAddress, checkName: string, timeoutMillis: number): Promise<boolean> {
-  const name = parseName(checkName);
+async function askOnce(server: SocketAddress, options: MonitorOptions): Promise<boolean> {
+  const name = parseName(options.checkName);
   const query = Buffer.alloc(HEADER_BYTES + name.length + 4);
   query.writeUInt16BE(randomInt(65536), 0);
   query[2] = FLAGS2.RD;
@@ -67,24 +92,14 @@ function askOnce(upstream: SocketAddress, checkName: string, timeoutMillis: numb
   query.set(name, HEADER_BYTES);
   query.writeUInt16BE(RRTYPE.NS, query.length - 4);
   query.writeUInt16BE(1, query.length - 2);
-  return new Promise((resolve) => {
-    const socket = createSocket(upstream.family === 6 ? 'udp6' : 'udp4');
-    const finish = (alive: boolean) => {
-      clearTimeout(timer);
-      socket.removeAllListeners().on('error', () => {});
-      socket.close();
-      resolve(alive);
-    };
-    const timer = setTimeout(finish, timeoutMillis, false);
-    socket.once('error', () => finish(false));
-    socket.on('message', (reply) => {
-      const same = reply.length >= 2 && reply[0] === query[0] && reply[1] === query[1];
-      if (same && repeatsQuestion(reply, 0, reply.length, query, 0, query.length)) finish(true);
-    });
-    socket.connect(upstream.port, upstream.host, () => {
-      socket.send(query, (error) => {
-        if (error) finish(false);
-      });
-    });
+  const reply = await exchangeDatagram({
+    server,
+    parts: options.proxyProtocol ? [PROXY_LOCAL, query] : [query],
+    timeoutMillis: options.timeoutMillis,
+    isReply: (datagram) =>
+      datagram[0] === query[0] &&
+      datagram[1] === query[1] &&
+      repeatsQuestion(datagram, 0, datagram.length, query, 0, query.length),
   });
+  return typeof reply !== 'string';
 }

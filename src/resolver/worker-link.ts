@@ -1,4 +1,5 @@
 import type { MessagePort } from 'node:worker_threads';
+import type { ErrorCode } from '../base/errors.ts';
 import type { ForwardOptions } from './data-plane.ts';
 import type { SocketAddress } from './socket-address.ts';
 import type { StageSettings } from './stage-settings.ts';
@@ -21,6 +22,9 @@ export interface WorkerStart {
 
 /** Shared words: a change of `NEWS` says that messages wait on the port; `STOP` above zero asks to end. */
 export const SIGNAL = { NEWS: 0, STOP: 1 } as const;
+
+/** What a thread says: that it serves, or why it ended. */
+export type ThreadMessage = { ready: true } | { failed: string; code: ErrorCode };
 
 /** A new table, a higher time floor, or both. */
 export interface WorkerNews {

@@ -1,27 +1,17 @@
 import { EDE, FLAGS2, FLAGS3, HEADER_BYTES, RCODE } from '../dns/constants.ts';
+import { OPT_FIXED_BYTES } from '../dns/edns.ts';
 import type { QueryScan } from '../dns/query.ts';
 import { composeOpt, SOA_TTL } from './answer-template.ts';
 import type { RuleTable } from './rule-table.ts';
 
-/** Octets of the OPT record without options. */
-const OPT_FIXED_BYTES = 11;
 /** Octets of the OPT record with an EDE option that has no text. */
 const OPT_CODE_BYTES = 17;
-
-/** Octets of a COOKIE option with an 8-octet client and a 16-octet server cookie (RFC 9018 §4). */
-export const COOKIE_OPTION_BYTES = 28;
-
-/** Writes the server cookie for a client cookie at `wire[clientCookie, +8)`; 16 octets at `out[offset)`. */
-export type WriteCookie = (wire: Uint8Array, clientCookie: number, out: Uint8Array, offset: number) => void;
 
 /** EDE of SERVFAIL answers, composed once. */
 const FAILURE_OPT = new Map<number, Uint8Array>(
   [EDE.NO_REACHABLE_AUTHORITY, EDE.NETWORK_ERROR].map((code) => [code, composeOpt(code, '')]),
 );
 const BARE_OPT = composeOpt(0, '').slice(0, OPT_FIXED_BYTES).fill(0, 9);
-
-/** Client cookie kept aside while the answer overwrites the query. */
-const cookieCopy = new Uint8Array(8);
 
 /**
  * Turns the query in `wire` at `start` into a blocked answer in place and returns the answer's length.
@@ -42,13 +32,10 @@ export function composeBlockedAnswer(
   ttlSeconds: number,
   capacity: number,
   target: boolean,
-  writeCookie: WriteCookie | undefined,
 ): number {
   const nxdomain = !target && table.isSubtree(rule);
   const owner = target ? scan.qname : table.matchedOffset;
   const notice = table.noticeOf(rule);
-  const withCookie = writeCookie !== undefined && scan.cookie >= 0;
-  if (withCookie) keepCookie(wire, scan.cookie);
   setResponseHeader(wire, start, nxdomain ? RCODE.NXDOMAIN : RCODE.NOERROR);
   let end = scan.questionEnd;
   const limit = start + capacity;
@@ -66,7 +53,6 @@ export function composeBlockedAnswer(
   }
   if (withOpt) {
     end = appendNoticeOpt(table, notice, wire, end, limit, scan);
-    if (withCookie) end = appendCookie(wire, start, end, limit, scan, writeCookie);
     wire[start + 11] = 1;
   }
   return end - start;
@@ -102,35 +88,6 @@ function appendNoticeOpt(
   return at + OPT_CODE_BYTES;
 }
 
-/** Appends a COOKIE option to the OPT record that ends at `end` and starts right behind the SOA or the question. */
-function appendCookie(
-  wire: Uint8Array,
-  start: number,
-  end: number,
-  limit: number,
-  scan: QueryScan,
-  writeCookie: WriteCookie,
-): number {
-  if (end + COOKIE_OPTION_BYTES > limit) return end;
-  const opt = findOpt(wire, start, scan.questionEnd);
-  writeUint16(wire, end, 10);
-  writeUint16(wire, end + 2, COOKIE_OPTION_BYTES - 4);
-  for (let i = 0; i < 8; i++) wire[end + 4 + i] = cookieCopy[i]!;
-  writeCookie(cookieCopy, 0, wire, end + 12);
-  writeUint16(wire, opt + 9, ((wire[opt + 9]! << 8) | wire[opt + 10]!) + COOKIE_OPTION_BYTES);
-  return end + COOKIE_OPTION_BYTES;
-}
-
-/** Offset of our own OPT record: behind the SOA when there is one. */
-function findOpt(wire: Uint8Array, start: number, questionEnd: number): number {
-  if (wire[start + 9] === 0) return questionEnd;
-  return questionEnd + 12 + ((wire[questionEnd + 10]! << 8) | wire[questionEnd + 11]!);
-}
-
-function keepCookie(wire: Uint8Array, offset: number): void {
-  for (let i = 0; i < 8; i++) cookieCopy[i] = wire[offset + i]!;
-}
-
 /**
  * Turns the query in place into an answer without records: the RCODE, the question when it was readable, and OPT if and
  * only if the query had one. `rcode` above 15 puts its high bits into OPT (BADVERS, RFC 6891 §6.1.3).
@@ -140,10 +97,8 @@ export function composeEmptyAnswer(
   start: number,
   scan: QueryScan,
   rcode: number,
-  options: { truncated?: boolean; ede?: number; writeCookie?: WriteCookie | undefined } = {},
+  options: { truncated?: boolean; ede?: number } = {},
 ): number {
-  const { writeCookie } = options;
-  if (writeCookie !== undefined && scan.cookie >= 0) keepCookie(wire, scan.cookie);
   const hasQuestion = scan.questionEnd > start + HEADER_BYTES;
   setResponseHeader(wire, start, rcode & FLAGS3.RCODE);
   if (!hasQuestion) wire[start + 5] = 0;
@@ -155,8 +110,7 @@ export function composeEmptyAnswer(
   wire[at + 5] = rcode >>> 4;
   if (scan.dnssecOk) wire[at + 7] = 0x80;
   wire[start + 11] = 1;
-  if (writeCookie === undefined || scan.cookie < 0) return end - start;
-  return appendCookie(wire, start, end, end + COOKIE_OPTION_BYTES, scan, writeCookie) - start;
+  return end - start;
 }
 
 /**

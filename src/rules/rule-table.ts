@@ -60,8 +60,7 @@ export class RuleTable {
   matchedOffset = 0;
   /** Second until which the last answer holds: the rule's end, or the start of another rule known to follow. */
   matchedUntil = NO_END;
-  /** Filter hits so far, and how many of them the exact table refuted: the measured false positives. */
-  filterHits = 0;
+  /** Filter hits that the exact table refuted so far: the measured false positives. */
   filterFalseHits = 0;
   /** Filter probes so far. */
   filterProbes = 0;
@@ -166,7 +165,7 @@ export class RuleTable {
     this.#candidateCount = 0;
     this.#excluded.length = 0;
     this.matchedUntil = NO_END;
-    if (labels > 1) this.filterProbes += labels - 1 - last;
+    if (labels - 1 > last) this.filterProbes += labels - 1 - last;
     for (let label = labels - 1; label >= last; label--) {
       const start = starts[label]!;
       let i = end - 1;
@@ -190,7 +189,6 @@ export class RuleTable {
 
   /** Looks the suffix `wire[start, rootAt]` up in the exact table and takes up its rules. */
   #probe(wire: Uint8Array, start: number, rootAt: number, first: number, second: number, whole: boolean): void {
-    this.filterHits++;
     const slots = this.#slots;
     let slot = reduceTo(first, this.#slotCount);
     for (;;) {

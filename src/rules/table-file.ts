@@ -9,10 +9,10 @@ const DIGEST_BYTES = 32;
 /** read(2) moves at most 2^31 - 4096 bytes a call. */
 const READ_CHUNK_BYTES = 1 << 30;
 
-/** A saved table is the table's bytes and the SHA-256 of them. */
+/** Saves a table's bytes and the SHA-256 of them, for its owner's eyes: sealed names are in it. */
 export function saveTable(path: string, table: SharedArrayBuffer): void {
   const bytes = new Uint8Array(table);
-  writeDurably(path, [bytes, digestOf(bytes)]);
+  writeDurably(path, [bytes, digestOf(bytes)], 0o600);
 }
 
 /**

@@ -23,12 +23,17 @@ export interface CompiledList {
   rules: number;
   entries: number;
   verdicts: readonly Verdict[];
+  /** The first of the refused entries, and how many there are. */
   refused: readonly RefusedEntry[];
+  refusedCount: number;
   newestSignedAtSeconds?: number;
   /** When a statement signed ahead starts to count: compile again then. */
   nextStatementSeconds?: number;
   seconds: number;
 }
+
+/** Refused entries listed one by one; a register may have a million. */
+const MAX_LISTED_REFUSALS = 10_000;
 
 /** Share of the work that verification is, for the progress bar. */
 const VERIFY_SHARE = 0.7;
@@ -73,7 +78,8 @@ export function compileList(
     rules: compiled.rules,
     entries: compiled.entries,
     verdicts: reading.verdicts,
-    refused: compiled.refused,
+    refused: compiled.refused.slice(0, MAX_LISTED_REFUSALS),
+    refusedCount: compiled.refused.length,
     newestSignedAtSeconds: reading.newestSignedAtSeconds,
     nextStatementSeconds: reading.nextStatementSeconds,
     seconds: (performance.now() - began) / 1000,

@@ -1,39 +1,35 @@
 import { setPriority } from 'node:os';
 import { parentPort, workerData } from 'node:worker_threads';
 import { describeError, WartaError } from '../base/errors.ts';
-import { type CompiledList, compileList, type ListTerms } from './compile-list.ts';
+import { RuleTable } from '../rules/rule-table.ts';
+import { saveTable } from '../rules/table-file.ts';
+import type { CompileMessage, CompileStart } from './compile-link.ts';
+import { compileList } from './compile-list.ts';
 import { DirectorySource } from './directory-source.ts';
-
-/** What a compile thread is started with. */
-export interface CompileStart {
-  directory: string;
-  terms: ListTerms;
-  termsDigest: string;
-  nowSeconds: number;
-  /** Leave the processor to the data plane: it serves while this compiles. */
-  background: boolean;
-}
-
-/** What it says: how far it is, then the list or why there is none. */
-export type CompileMessage =
-  | { kind: 'progress'; share: number }
-  | { kind: 'list'; list: CompiledList }
-  | { kind: 'failed'; code: string; message: string };
 
 /** Nice value of the compile thread: on Linux it holds for this thread alone, so queries go first on a busy machine. */
 const BACKGROUND = 19;
 
 const start = workerData as CompileStart;
-if (start.background) setPriority(BACKGROUND);
 const tell = (message: CompileMessage) => parentPort!.postMessage(message);
-try {
-  const source = new DirectorySource(start.directory);
-  const onProgress = (share: number) => tell({ kind: 'progress', share });
-  tell({ kind: 'list', list: compileList(source, start.terms, start.termsDigest, start.nowSeconds, onProgress) });
-} catch (error) {
+
+function fail(error: unknown): void {
   tell({
     kind: 'failed',
     code: error instanceof WartaError ? error.code : 'store-failed',
     message: describeError(error),
   });
+}
+
+/** Compiles, hands the table over, and then saves it here: writing a big table would hold up the event loop for seconds. */
+try {
+  if (start.background) setPriority(BACKGROUND);
+  const source = new DirectorySource(start.directory);
+  const onProgress = (share: number) => tell({ kind: 'progress', share });
+  const list = compileList(source, start.terms, start.termsDigest, start.nowSeconds, onProgress);
+  tell({ kind: 'list', list });
+  if (new RuleTable(list.table).describe().source !== start.saved) saveTable(start.tableFile, list.table);
+  tell({ kind: 'saved' });
+} catch (error) {
+  fail(error);
 }

@@ -1,8 +1,8 @@
 import { createHash, hash } from 'node:crypto';
-import { closeSync, openSync, readdirSync, readSync, statSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readdirSync, readSync, statSync } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { WartaError } from '../base/errors.ts';
+import { describeError, WartaError } from '../base/errors.ts';
 import { STATEMENT_MAX_BYTES } from '../register/statement.ts';
 import type { StatementLeaf } from '../register/verify-statement.ts';
 import type { SourceReading, StatementSource } from './statement-source.ts';
@@ -33,19 +33,18 @@ export class DirectorySource implements StatementSource {
     const fingerprint = createHash('sha256');
     const leaves: StatementLeaf[] = [];
     for (const name of listStatements(this.#statements)) {
-      // One octet more than allowed is read, so that an oversized file is seen to be one.
-      const envelope = readBounded(join(this.#statements, name), STATEMENT_MAX_BYTES + 1);
-      if (envelope === undefined) continue; // removed meanwhile; the next look finds out
-      leaves.push({ name, envelope });
-      fingerprint.update(`${name}\0${hash('sha256', envelope)}\n`);
+      const leaf = readStatement(this.#statements, name);
+      if (leaf === undefined) continue; // removed meanwhile; the next look finds out
+      leaves.push(leaf);
+      fingerprint.update(`${name}\0${leaf.unreadable ?? hash('sha256', leaf.envelope)}\n`);
     }
     for (const name of listFolder(this.#annexes).sort()) {
-      const { size, mtimeMs } = statSync(join(this.#annexes, name));
-      fingerprint.update(`${name}\0${size}\0${mtimeMs}\n`);
+      const stats = statSync(join(this.#annexes, name), { throwIfNoEntry: false });
+      fingerprint.update(`${name}\0${stats?.size}\0${stats?.mtimeMs}\n`);
     }
     return {
       leaves,
-      annexes: { read: (digest, maxBytes) => readBounded(join(this.#annexes, `${digest}.jsonl`), maxBytes + 1) },
+      annexes: { read: (digest, maxBytes) => readAnnex(join(this.#annexes, `${digest}.jsonl`), maxBytes) },
       fingerprint: fingerprint.digest('hex'),
     };
   }
@@ -87,17 +86,33 @@ function listFolder(folder: string): string[] {
   }
 }
 
-/** Reads at most `maxBytes` of a file; `undefined` when it is not there. */
-function readBounded(path: string, maxBytes: number): Uint8Array | undefined {
-  let file: number;
+/** Reads one statement; what cannot be read is a leaf too, so that it is reported and not silently left out. */
+function readStatement(folder: string, name: string): StatementLeaf | undefined {
   try {
-    file = openSync(path, 'r');
-  } catch {
-    return undefined;
+    // One octet more than allowed is read, so that an oversized file is seen to be one.
+    return { name, envelope: readBounded(join(folder, name), STATEMENT_MAX_BYTES + 1) };
+  } catch (error) {
+    const { code } = error as NodeJS.ErrnoException;
+    if (code === 'ENOENT') return undefined;
+    return { name, envelope: new Uint8Array(0), unreadable: code ?? describeError(error) };
   }
+}
+
+function readAnnex(path: string, maxBytes: number): Uint8Array | undefined {
   try {
-    const size = statSync(path).size;
-    const bytes = Buffer.allocUnsafe(Math.min(maxBytes, size));
+    return readBounded(path, maxBytes + 1);
+  } catch {
+    return undefined; // its notice is void and says that the annex is missing
+  }
+}
+
+/** Reads at most `maxBytes` of a regular file; anything else, a pipe say, could keep the reader waiting for ever. */
+function readBounded(path: string, maxBytes: number): Uint8Array {
+  const file = openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    const stats = fstatSync(file);
+    if (!stats.isFile()) throw new Error('it is no file');
+    const bytes = Buffer.allocUnsafe(Math.min(maxBytes, stats.size));
     let at = 0;
     while (at < bytes.length) {
       const count = readSync(file, bytes, at, bytes.length - at, at);

@@ -1,14 +1,18 @@
 import { hash } from 'node:crypto';
+import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { writeDurably } from '../base/durable-file.ts';
 import { describeError, type ErrorCode, WartaError } from '../base/errors.ts';
 import type { AnswerOptions } from '../rules/answer-template.ts';
 import { RuleTable } from '../rules/rule-table.ts';
-import { loadTable, saveTable } from '../rules/table-file.ts';
+import { RuleTableBuilder } from '../rules/rule-table-builder.ts';
+import { loadTable } from '../rules/table-file.ts';
+import type { CompileMessage, CompileStart } from './compile-link.ts';
 import type { CompiledList, ListTerms } from './compile-list.ts';
-import type { CompileMessage, CompileStart } from './compile-worker.ts';
+
 import { DirectorySource } from './directory-source.ts';
 
 export interface ListKeeperOptions {
@@ -30,14 +34,16 @@ export interface ListKeeperOptions {
 export type ListEvent =
   | { kind: 'loaded'; rules: number; seconds: number }
   | { kind: 'not-loaded'; code: ErrorCode; reason: string }
-  | { kind: 'compiled'; list: CompiledList; changed: boolean }
+  | { kind: 'compiled'; list: CompiledList }
   | { kind: 'failed'; code: string; reason: string };
 
 /** File names in the state folder. */
 const TABLE_FILE = 'rules.table';
 const REPORT_FILE = 'report.json';
-/** Refused entries written to the report; the count is always whole. */
-const MAX_REPORTED_REFUSALS = 10_000;
+/** Reports may name what is not for everyone's eyes. */
+const PRIVATE = 0o600;
+/** How long a stop waits for a table that is being saved. */
+const SAVE_GRACE_MILLIS = 1_500;
 
 /**
  * Keeps the rule table in step with the register: loads the saved one for an instant start, compiles in a thread whenever
@@ -49,48 +55,49 @@ export class ListKeeper {
   last: CompiledList | undefined;
   /** When the register was last read without a failure, seconds since the epoch; 0 before. */
   readAtSeconds = 0;
+  /** Why the register could not be read or kept, since it last could; a failure that lasts is told once. */
+  failure = '';
   readonly #options: ListKeeperOptions;
   readonly #source: DirectorySource;
-  #inUse = '';
+  readonly #tableFile: string;
+  /** What the saved table was compiled from. */
+  #saved = '';
+  #saving = false;
   #version = '';
   #timer: NodeJS.Timeout | undefined;
   #worker: Worker | undefined;
+  /** Settles when no compile thread runs: one may still be saving when the next is due. */
+  #idle: Promise<unknown> = Promise.resolve();
   #stopped = false;
-  /** The last failure told, so that one that lasts is told once. */
-  #failure = '';
 
   constructor(options: ListKeeperOptions) {
     this.#options = options;
     this.#source = new DirectorySource(options.directory);
+    this.#tableFile = join(options.state, TABLE_FILE);
   }
 
   /**
    * Returns the table to start with: the saved one when it is whole and was compiled on the same terms (licensee, trust,
-   * pack, answers), else a freshly compiled one. A saved table may be behind the register; `follow` catches up at once.
-   *
-   * @throws {WartaError} when there is neither.
+   * pack, answers), else a freshly compiled one. A saved table may be behind the register; `follow` catches up at once. When
+   * there is neither, an empty one: a node that blocks nothing and says so is better than a network without DNS.
    */
   async open(): Promise<SharedArrayBuffer> {
-    const terms = this.#readTerms();
     const began = performance.now();
     try {
-      const table = loadTable(join(this.#options.state, TABLE_FILE));
+      const table = loadTable(this.#tableFile);
       const { source } = table.describe();
-      if (!source.startsWith(`${digestTerms(terms)}:`)) {
+      if (!source.startsWith(`${digestTerms(this.#readTerms())}:`)) {
         throw new WartaError('table-foreign', 'the saved table was compiled on other terms');
       }
-      this.#inUse = source;
+      this.#saved = source;
       this.#tell({ kind: 'loaded', rules: table.ruleCount, seconds: (performance.now() - began) / 1000 });
       return table.buffer;
     } catch (error) {
       const code = error instanceof WartaError ? error.code : 'table-damaged';
       this.#tell({ kind: 'not-loaded', code, reason: describeError(error) });
     }
-    this.#version = await this.#readVersion(terms);
-    const list = await this.#compile(terms, false);
-    this.#inUse = new RuleTable(list.table).describe().source;
-    this.#accept(list, true);
-    return list.table;
+    await this.#update(false);
+    return this.last?.table ?? createEmptyTable(this.#options);
   }
 
   /** Looks for changes now and every few seconds from now on. */
@@ -104,47 +111,50 @@ export class ListKeeper {
 
   /** Compiles when statements changed, when one signed ahead starts to count, or when nothing was compiled yet. */
   async refresh(): Promise<void> {
-    try {
-      const terms = this.#readTerms();
-      const version = await this.#readVersion(terms);
-      const due = this.last?.nextStatementSeconds;
-      const waiting = due === undefined || due > this.#options.nowSeconds();
-      if (this.last !== undefined && version === this.#version && waiting) return;
-      const list = await this.#compile(terms, true);
-      this.#version = version;
-      const { source } = new RuleTable(list.table).describe();
-      const changed = source !== this.#inUse || !waiting;
-      if (this.#stopped) return;
-      if (changed) {
-        this.#inUse = source;
-        this.#options.onTable(list.table);
-      }
-      this.#accept(list, changed);
-    } catch (error) {
-      if (this.#stopped) return;
-      this.#tellFailure(error);
-    }
+    const before = this.last;
+    await this.#update(true);
+    if (this.last !== undefined && this.last !== before) this.#options.onTable(this.last.table);
   }
 
-  /** Stops looking, and ends a compilation under way. */
+  /** Stops looking. A compilation under way ends; a table being saved gets a moment to be whole. */
   async stop(): Promise<void> {
     this.#stopped = true;
     clearTimeout(this.#timer);
+    if (this.#worker === undefined) return;
+    if (this.#saving) await Promise.race([once(this.#worker, 'exit'), sleep(SAVE_GRACE_MILLIS)]);
     await this.#worker?.terminate();
   }
 
-  /** Takes note of a compiled list and saves it. A full disk loses only the instant restart. */
-  #accept(list: CompiledList, changed: boolean): void {
-    this.last = list;
-    this.#failure = '';
-    this.readAtSeconds = this.#options.nowSeconds();
-    this.#tell({ kind: 'compiled', list, changed });
+  /**
+   * Compiles if there is a reason to. The first compilation after a saved table was loaded is always taken into use: the
+   * same statements may fold to another list by now, and the saved bytes are trusted no longer than necessary.
+   */
+  async #update(background: boolean): Promise<void> {
     try {
-      if (changed) saveTable(join(this.#options.state, TABLE_FILE), list.table);
-      writeDurably(
-        join(this.#options.state, REPORT_FILE),
-        `${JSON.stringify(reportOf(list, this.readAtSeconds), null, 2)}\n`,
-      );
+      await this.#idle;
+      const terms = this.#readTerms();
+      const version = `${digestTerms(terms)}:${await this.#source.version()}`;
+      const due = this.last?.nextStatementSeconds;
+      const waiting = due === undefined || due > this.#options.nowSeconds();
+      if (this.last !== undefined && version === this.#version && waiting) return;
+      const list = await this.#compile(terms, background);
+      if (this.#stopped) return;
+      this.#version = version;
+      this.#accept(list);
+    } catch (error) {
+      if (!this.#stopped) this.#tellFailure(error);
+    }
+  }
+
+  /** Takes note of a compiled list. A full disk loses only the report and the instant restart. */
+  #accept(list: CompiledList): void {
+    this.last = list;
+    this.failure = '';
+    this.readAtSeconds = this.#options.nowSeconds();
+    this.#tell({ kind: 'compiled', list });
+    try {
+      const report = JSON.stringify(reportOf(list, this.readAtSeconds), null, 2);
+      writeDurably(join(this.#options.state, REPORT_FILE), `${report}\n`, PRIVATE);
     } catch (error) {
       this.#tellFailure(error);
     }
@@ -152,8 +162,8 @@ export class ListKeeper {
 
   #tellFailure(error: unknown): void {
     const reason = describeError(error);
-    if (reason === this.#failure) return;
-    this.#failure = reason;
+    if (reason === this.failure) return;
+    this.failure = reason;
     this.#tell({ kind: 'failed', code: error instanceof WartaError ? error.code : 'store-failed', reason });
   }
 
@@ -167,33 +177,41 @@ export class ListKeeper {
     };
   }
 
-  /** Changes whenever another compilation could come out differently: other statements, other trust, another pack. */
-  async #readVersion(terms: ListTerms): Promise<string> {
-    return `${digestTerms(terms)}:${await this.#source.version()}`;
-  }
-
   /** Compiles in a thread of its own, so that no query and no scrape waits for it. */
   #compile(terms: ListTerms, background: boolean): Promise<CompiledList> {
-    const { directory } = this.#options;
     const start: CompileStart = {
-      directory,
+      directory: this.#options.directory,
       terms,
       termsDigest: digestTerms(terms),
       nowSeconds: this.#options.nowSeconds(),
       background,
+      tableFile: this.#tableFile,
+      saved: this.#saved,
     };
     return new Promise((resolve, reject) => {
       const worker = new Worker(new URL('./compile-worker.ts', import.meta.url), { workerData: start });
       this.#worker = worker;
+      this.#idle = once(worker, 'exit').catch(() => {});
       worker.on('message', (message: CompileMessage) => {
         if (message.kind === 'progress') this.#options.onProgress?.(message.share);
-        else if (message.kind === 'list') resolve(message.list);
-        else reject(new WartaError(message.code as ErrorCode, message.message));
+        if (message.kind === 'saved') this.#saving = false;
+        if (message.kind === 'list') {
+          this.#saving = true;
+          this.#saved = new RuleTable(message.list.table).describe().source;
+          resolve(message.list);
+        }
+        if (message.kind === 'failed') {
+          if (this.#saving) this.#saved = '';
+          const error = new WartaError(message.code, message.message);
+          if (this.#saving) this.#tellFailure(error);
+          else reject(error);
+        }
       });
       worker.on('error', reject);
       worker.on('exit', () => {
-        this.#worker = undefined;
-        reject(new WartaError('store-failed', 'the compile thread ended early'));
+        this.#saving = false;
+        if (this.#worker === worker) this.#worker = undefined;
+        reject(new WartaError('store-failed', 'the compile thread ended early')); // nothing once there is a list
       });
     });
   }
@@ -217,6 +235,12 @@ function digestTerms(terms: ListTerms): string {
   return hash('sha256', JSON.stringify(parts));
 }
 
+/** A table without rules, for a first start without a readable register. */
+function createEmptyTable({ answer, nowSeconds }: ListKeeperOptions): SharedArrayBuffer {
+  const builtAtSeconds = Math.floor(nowSeconds());
+  return new RuleTableBuilder({ categories: [], answer, seed: [0, 0], builtAtSeconds, source: '' }).build();
+}
+
 /** What the last compilation came to, for the operator: void statements and refused entries with their reasons. */
 function reportOf(list: CompiledList, atSeconds: number) {
   return {
@@ -226,7 +250,7 @@ function reportOf(list: CompiledList, atSeconds: number) {
     entries: list.entries,
     statements: list.verdicts.length,
     void: list.verdicts.filter((verdict) => !verdict.ok),
-    refusedEntries: list.refused.length,
-    refused: list.refused.slice(0, MAX_REPORTED_REFUSALS),
+    refusedEntries: list.refusedCount,
+    refused: list.refused,
   };
 }

@@ -49,7 +49,7 @@ function listFiles(folder: string): string[] {
 
 describe('the demo', () => {
   /** What may be open when the signal comes; each is opened by a client that never closes it. */
-  const OPEN: Record<string, (at: Demo) => Promise<unknown> | void> = {
+  const OPEN: Record<string, (at: Demo) => unknown> = {
     nothing: () => {},
     'a DNS connection': ({ server }) => StreamClient.open(server),
     'half a DNS message': async ({ server }) => {

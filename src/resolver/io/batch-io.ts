@@ -15,6 +15,8 @@ import {
   type DatagramHandler,
   type DatagramIo,
   type DatagramIoOptions,
+  MAX_QUERY_BYTES,
+  MAX_REPLY_BYTES,
   QUERY_SLOT_BYTES,
   QUERY_SLOTS_AT,
   REPLY_SLOT_BYTES,
@@ -79,14 +81,21 @@ class ReceiveBatch {
   readonly #named: boolean;
 
   /** @param named whether sender addresses and control messages are wanted. */
-  constructor(libc: Libc, addresses: Addresses, slotsAt: number, slotBytes: number, named: boolean) {
+  constructor(
+    libc: Libc,
+    addresses: Addresses,
+    slotsAt: number,
+    slotBytes: number,
+    messageBytes: number,
+    named: boolean,
+  ) {
     const iovecs = new Addresses(libc, new Uint8Array(this.#iovecs.buffer));
     this.#named = named;
     for (let i = 0; i < BATCH; i++) {
       const slot = slotsAt + i * slotBytes;
       const at = i * HEADER_WORDS;
       addresses.write(this.#iovecs, i * IOVEC_WORDS, slot + SLOT.MESSAGE);
-      this.#iovecs[i * IOVEC_WORDS + 2] = slotBytes - SLOT.MESSAGE;
+      this.#iovecs[i * IOVEC_WORDS + 2] = messageBytes;
       iovecs.write(this.headers, at + 4, i * IOVEC_WORDS * 4);
       this.headers[at + 6] = 1;
       if (!named) continue;
@@ -112,9 +121,27 @@ class ReceiveBatch {
   /** Notes in the slot how long its sockaddr and control message are. */
   keepLengths(i: number, arena: Uint8Array, slot: number): void {
     arena[slot + SLOT.PEER_BYTES] = this.headers[i * HEADER_WORDS + 2]!;
-    arena[slot + SLOT.CONTROL_BYTES] = this.headers[i * HEADER_WORDS + 10]!;
+    const controlBytes = this.headers[i * HEADER_WORDS + 10]!;
+    arena[slot + SLOT.CONTROL_BYTES] = controlBytes;
+    if (controlBytes > 0) forgetInterface(arena, slot);
   }
 }
+
+/**
+ * Clears the interface number of IP_PKTINFO: the answer leaves from the address that was asked, by the route of the routing
+ * table, which need not be the interface the query came in by. Link-local addresses mean nothing without it and keep it.
+ */
+function forgetInterface(arena: Uint8Array, slot: number): void {
+  const peer = slot + SLOT.PEER;
+  const ipv6 = arena[peer] === AF_INET6;
+  if (ipv6 && arena[peer + 8] === 0xfe && (arena[peer + 9]! & 0xc0) === 0x80) return;
+  // struct cmsghdr takes 16 octets; in_pktinfo starts with the number, in6_pktinfo has it behind the address.
+  const at = slot + SLOT.CONTROL + (ipv6 ? 32 : 16);
+  arena.fill(0, at, at + 4);
+}
+
+/** No socket: the upstream could not be reached when it was opened. */
+const CLOSED = -1;
 
 /** Messages waiting for one sendmmsg(2) on one socket. */
 class SendQueue {
@@ -161,6 +188,11 @@ class SendQueue {
    */
   flush(): number {
     let failures = 0;
+    if (this.fd === CLOSED) {
+      failures = this.count;
+      this.count = 0;
+      this.refused = true;
+    }
     for (let sent = 0; sent < this.count; ) {
       const rest = sent === 0 ? this.#headers : this.#headers.subarray(sent * HEADER_WORDS);
       const accepted = this.#libc.sendmmsg(this.fd, rest, this.count - sent, MSG_DONTWAIT);
@@ -209,16 +241,21 @@ export class BatchIo implements DatagramIo {
     this.#options = options;
     this.arena = createArena(options.pendingSlots);
     const addresses = new Addresses(this.#libc, this.arena);
-    this.#queries = new ReceiveBatch(this.#libc, addresses, QUERY_SLOTS_AT, QUERY_SLOT_BYTES, true);
-    this.#replies = new ReceiveBatch(this.#libc, addresses, REPLY_SLOTS_AT, REPLY_SLOT_BYTES, false);
+    this.#queries = new ReceiveBatch(this.#libc, addresses, QUERY_SLOTS_AT, QUERY_SLOT_BYTES, MAX_QUERY_BYTES, true);
+    this.#replies = new ReceiveBatch(this.#libc, addresses, REPLY_SLOTS_AT, REPLY_SLOT_BYTES, MAX_REPLY_BYTES, false);
     this.#epoll = this.#libc.epoll_create1(SOCK_CLOEXEC);
-    options.listen.forEach((address, i) => {
-      const fd = openListener(this.#libc, address);
-      this.#listeners.push(new SendQueue(this.#libc, this.arena, addresses, fd));
-      this.#watch(fd, i);
-    });
-    for (let port = 0; port < options.upstreams.length * options.portsPerUpstream; port++) {
-      this.#ports.push(new SendQueue(this.#libc, this.arena, addresses, this.#openPort(port)));
+    try {
+      options.listen.forEach((address, i) => {
+        const fd = openListener(this.#libc, address);
+        this.#listeners.push(new SendQueue(this.#libc, this.arena, addresses, fd));
+        this.#watch(fd, i);
+      });
+      for (let port = 0; port < options.upstreams.length * options.portsPerUpstream; port++) {
+        this.#ports.push(new SendQueue(this.#libc, this.arena, addresses, this.#openPort(port)));
+      }
+    } catch (error) {
+      this.#close();
+      throw error;
     }
   }
 
@@ -227,18 +264,30 @@ export class BatchIo implements DatagramIo {
   }
 
   forward(port: number, message: number, length: number): void {
-    this.#enqueue(this.#ports[port]!, message, length, -1);
+    const queue = this.#ports[port]!;
+    if (queue.fd === CLOSED && queue.count === 0) queue.fd = this.#openPort(port);
+    this.#enqueue(queue, message, length, -1);
   }
 
   renewPort(port: number): void {
     const queue = this.#ports[port]!;
-    this.#libc.epoll_ctl(this.#epoll, EPOLL_CTL_DEL, queue.fd, null);
-    this.#libc.close(queue.fd);
+    if (queue.fd !== CLOSED) {
+      this.#libc.epoll_ctl(this.#epoll, EPOLL_CTL_DEL, queue.fd, null);
+      this.#libc.close(queue.fd);
+    }
     queue.fd = this.#openPort(port);
   }
 
   run(handler: DatagramHandler): void {
     this.#handler = handler;
+    try {
+      this.#loop(handler);
+    } finally {
+      this.#close();
+    }
+  }
+
+  #loop(handler: DatagramHandler): void {
     const events = new Uint8Array(MAX_EVENTS * EPOLL_EVENT_BYTES);
     const view = new DataView(events.buffer);
     let tickedAt = 0;
@@ -252,10 +301,16 @@ export class BatchIo implements DatagramIo {
       const now = performance.now();
       if (now - tickedAt < TICK_MILLIS) continue;
       tickedAt = now;
-      if (!handler.tick()) break;
+      if (!handler.tick()) return;
       this.#flush();
     }
-    for (const queue of [...this.#listeners, ...this.#ports]) this.#libc.close(queue.fd);
+  }
+
+  /** Closes every socket: one left open would go on taking its share of the port's queries, and answer none. */
+  #close(): void {
+    for (const queue of [...this.#listeners, ...this.#ports]) {
+      if (queue.fd !== CLOSED) this.#libc.close(queue.fd);
+    }
     this.#libc.close(this.#epoll);
   }
 
@@ -314,14 +369,18 @@ export class BatchIo implements DatagramIo {
     if (failures > 0) this.#handler?.onSendFailures(failures);
   }
 
-  /** Opens a socket to the upstream of `port`: connected, so that the kernel drops what others send, on a random port. */
+  /**
+   * Opens a socket to the upstream of `port`: connected, so that the kernel drops what others send, on a random port.
+   * `CLOSED` when there is no way to the upstream now: its queries then count as refused until there is one again.
+   */
   #openPort(port: number): number {
     const upstream = this.#options.upstreams[Math.floor(port / this.#options.portsPerUpstream)]!;
     const fd = openSocket(this.#libc, upstream);
     const address = new Uint8Array(128);
     const bytes = writeSocketAddress(upstream, address, 0);
     if (this.#libc.connect(fd, address, bytes) !== 0) {
-      throw socketError(this.#libc, `cannot reach upstream ${formatSocketAddress(upstream)}`);
+      this.#libc.close(fd);
+      return CLOSED;
     }
     this.#watch(fd, this.#options.listen.length + port);
     return fd;
@@ -379,7 +438,9 @@ function openListener(libc: Libc, address: SocketAddress): number {
   const memory = new Uint8Array(128);
   const bytes = writeSocketAddress(address, memory, 0);
   if (libc.bind(fd, memory, bytes) !== 0) {
-    throw socketError(libc, `cannot listen on ${formatSocketAddress(address)} (UDP)`);
+    const error = socketError(libc, `cannot listen on ${formatSocketAddress(address)} (UDP)`);
+    libc.close(fd);
+    throw error;
   }
   return fd;
 }

@@ -4,7 +4,7 @@ import type { SocketAddress } from '../socket-address.ts';
  * Every message and its client's address live in one array, the arena, so that a message moves with one copy inside it and
  * the kernel reads and writes it in place. A slot is:
  *
- *     struct sockaddr | its length, control bytes' length | control message | room for a PROXY header | message
+ *     struct sockaddr | its length, control bytes' length | control message | cookie | room for a PROXY header | message
  */
 export const SLOT = {
   /** `struct sockaddr` of the client, 28 octets at most. */
@@ -14,19 +14,20 @@ export const SLOT = {
   CONTROL_BYTES: 30,
   /** IP_PKTINFO of a message to a wildcard address, so that the answer leaves from the address that was asked. */
   CONTROL: 32,
-  /** A PROXY header ends where the message starts. */
-  PREAMBLE: 96,
-  MESSAGE: 160,
+  /** COOKIE option data for the answer, 24 octets. */
+  COOKIE: 96,
+  /** A PROXY header, 52 octets at most, ends here. */
+  MESSAGE: 192,
 } as const;
 
 /** Octets of a slot for queries: 25 cache lines; an even number would put all slots into few sets of the cache. */
 export const QUERY_SLOT_BYTES = 1600;
-/** Octets of a slot for replies: 67 cache lines. */
-export const REPLY_SLOT_BYTES = 4288;
-/** Longest query taken over UDP; a longer one fills the slot and is dropped. */
+/** Octets of a slot for replies: 69 cache lines; behind the longest reply there is room for a cookie. */
+export const REPLY_SLOT_BYTES = 4416;
+/** Longest query taken over UDP; a longer one fills the slot and is dropped. An answer of our own fits too. */
 export const MAX_QUERY_BYTES = QUERY_SLOT_BYTES - SLOT.MESSAGE;
 /** Longest reply taken from an upstream over UDP. Queries ask for 1232 octets at most. */
-export const MAX_REPLY_BYTES = REPLY_SLOT_BYTES - SLOT.MESSAGE;
+export const MAX_REPLY_BYTES = REPLY_SLOT_BYTES - SLOT.MESSAGE - 64;
 /** Messages a batch, one system call. */
 export const BATCH = 64;
 

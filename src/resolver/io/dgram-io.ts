@@ -14,19 +14,24 @@ import {
   TICK_MILLIS,
 } from './datagram-io.ts';
 
+/** A replaced socket is closed after so long. */
+const LINGER_MILLIS = 10_000;
+
 /**
  * Datagram I/O by Node's own `dgram`, one message at a time on the event loop: for systems without FFI. A third of the
  * batch backend's throughput. On a wildcard address the kernel picks the source address of answers: hosts with several
- * addresses list them one by one.
+ * addresses list them one by one. Clients with link-local addresses get no answer: `dgram` tells no interface.
  */
 export class DgramIo implements DatagramIo {
   readonly arena: Uint8Array;
   readonly #options: DatagramIoOptions;
   readonly #listeners: Socket[];
-  readonly #ports: Socket[];
+  /** Sockets to upstreams; undefined where there is no way to one now. */
+  readonly #ports: (Socket | undefined)[];
   #handler: DatagramHandler | undefined;
+  #stopped = false;
 
-  private constructor(options: DatagramIoOptions, listeners: Socket[], ports: Socket[]) {
+  private constructor(options: DatagramIoOptions, listeners: Socket[], ports: (Socket | undefined)[]) {
     this.arena = createArena(options.pendingSlots);
     this.#options = options;
     this.#listeners = listeners;
@@ -58,7 +63,13 @@ export class DgramIo implements DatagramIo {
 
   forward(port: number, message: number, length: number): void {
     const copy = Buffer.from(this.arena.subarray(message, message + length));
-    this.#ports[port]!.send(copy, (error) => {
+    const socket = this.#ports[port];
+    if (socket === undefined) {
+      this.renewPort(port);
+      setImmediate(() => this.#handler?.onRefused(port));
+      return;
+    }
+    socket.send(copy, (error) => {
       if (error && 'code' in error && error.code === 'ECONNREFUSED') this.#handler?.onRefused(port);
       else if (error) this.#handler?.onSendFailures(1);
     });
@@ -66,14 +77,14 @@ export class DgramIo implements DatagramIo {
 
   renewPort(port: number): void {
     const upstream = this.#options.upstreams[Math.floor(port / this.#options.portsPerUpstream)]!;
-    void openPort(upstream).then(
-      (fresh) => {
-        this.#ports[port]!.close();
-        this.#ports[port] = fresh;
-        this.#receiveReplies(port);
-      },
-      () => this.#handler?.onSendFailures(1),
-    );
+    void openPort(upstream).then((fresh) => {
+      if (this.#stopped) return void fresh?.close();
+      const old = this.#ports[port];
+      this.#ports[port] = fresh;
+      this.#receiveReplies(port);
+      // Replies to what was sent just before may still come by the old socket.
+      if (old !== undefined) setTimeout(() => old.close(), LINGER_MILLIS).unref();
+    });
   }
 
   run(handler: DatagramHandler): Promise<void> {
@@ -88,14 +99,15 @@ export class DgramIo implements DatagramIo {
       const timer = setInterval(() => {
         if (handler.tick()) return;
         clearInterval(timer);
-        for (const socket of [...this.#listeners, ...this.#ports]) socket.close();
+        this.#stopped = true;
+        for (const socket of [...this.#listeners, ...this.#ports]) socket?.close();
         resolve();
       }, TICK_MILLIS);
     });
   }
 
   #onQuery(listener: number, message: Buffer, from: RemoteInfo): void {
-    if (message.length > MAX_QUERY_BYTES) return;
+    if (message.length > MAX_QUERY_BYTES || from.port === 0) return; // nobody can be answered at port 0
     const slot = QUERY_SLOTS_AT;
     const family = from.family === 'IPv6' ? 6 : 4;
     const host = from.address.replace(/%.*$/, '');
@@ -109,14 +121,14 @@ export class DgramIo implements DatagramIo {
   }
 
   #receiveReplies(port: number): void {
-    this.#ports[port]!.on('message', (message) => {
+    this.#ports[port]?.on('message', (message) => {
       const length = Math.min(message.length, MAX_REPLY_BYTES);
       this.arena.set(message.subarray(0, length), REPLY_SLOTS_AT + SLOT.MESSAGE);
       this.#handler!.beginBatch();
       this.#handler!.onReply(port, REPLY_SLOTS_AT, length);
       this.#handler!.endBatch();
     });
-    this.#ports[port]!.on('error', () => this.#handler?.onRefused(port));
+    this.#ports[port]?.on('error', () => this.#handler?.onRefused(port));
   }
 }
 
@@ -124,19 +136,25 @@ function openListener(address: SocketAddress): Promise<Socket> {
   const type = address.family === 6 ? 'udp6' : 'udp4';
   const socket = createSocket({ type, reusePort: true, ipv6Only: address.family === 6 });
   return new Promise((resolve, reject) => {
-    socket.once('error', (cause) => {
+    socket.on('error', (cause) => {
       reject(new WartaError('socket-failed', `cannot listen on ${formatSocketAddress(address)} (UDP)`, { cause }));
     });
     socket.bind(address.port, address.host, () => resolve(socket));
   });
 }
 
-function openPort(upstream: SocketAddress): Promise<Socket> {
+/** Opens a socket to an upstream, or none when there is no way to it now. */
+function openPort(upstream: SocketAddress): Promise<Socket | undefined> {
   const socket = createSocket(upstream.family === 6 ? 'udp6' : 'udp4');
-  return new Promise((resolve, reject) => {
-    socket.once('error', (cause) => {
-      reject(new WartaError('socket-failed', `cannot reach upstream ${formatSocketAddress(upstream)}`, { cause }));
-    });
-    socket.connect(upstream.port, upstream.host, () => resolve(socket));
+  return new Promise((resolve) => {
+    const done = (error?: Error) => {
+      if (error === undefined) return resolve(socket);
+      socket.removeAllListeners().on('error', () => {});
+      socket.close();
+      resolve(undefined);
+    };
+    socket.once('error', done);
+    // Node calls back with an error where there is no route.
+    socket.connect(upstream.port, upstream.host, done as () => void);
   });
 }
