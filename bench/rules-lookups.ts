@@ -28,18 +28,22 @@ export function prepareLookups(count: number, nameAt: (index: number) => string)
 
 /**
  * Returns the median over `batches` of the nanoseconds one lookup takes. `lookUp` looks the names `[from, to)` up in a loop of
- * its own and returns how many are listed; all of `count` names must be, or none, as `listed` says. Batch after batch goes on
- * through the names, so that a name comes again only after all others came: no cache and no branch predictor knows it.
+ * its own and returns how many are listed; all names must be, or none, as `listed` says. Batch after batch goes on through
+ * the names, so that a name comes again only after all others came: what the table holds of it is in no cache, and no branch
+ * predictor knows it. The octets of a batch's names are read once before: in the resolver the query has just been received
+ * and scanned, so its own octets are in the cache.
  */
 export function measureNanos(
-  count: number,
+  names: Lookups,
   batches: number,
   listed: boolean,
   lookUp: (from: number, to: number) => number,
 ): number {
   const nanos: number[] = [];
+  const count = names.texts.length;
   let from = 0;
   for (let batch = -Math.ceil(batches / 5); batch < batches; batch++) {
+    readOctets(names, from, from + BATCH);
     const startedAt = performance.now();
     const found = lookUp(from, from + BATCH);
     if (batch >= 0) nanos.push(((performance.now() - startedAt) * 1e6) / BATCH);
@@ -47,6 +51,13 @@ export function measureNanos(
     from = from + 2 * BATCH > count ? 0 : from + BATCH;
   }
   return medianOf(nanos);
+}
+
+/** Brings the wire forms of the names `[from, to)` into the cache; the sum keeps the loop from being optimised away. */
+function readOctets({ wire, offsets }: Lookups, from: number, to: number): number {
+  let sum = 0;
+  for (let at = offsets[from]!; at < (offsets[to] ?? wire.length); at += 32) sum += wire[at]!;
+  return sum;
 }
 
 /** Calls `visit` with each suffix of at least two labels, longest first, until it returns true. */

@@ -105,18 +105,20 @@ function prepareMisses(ruleCount: number): Lookups {
 }
 
 /** Looks names up in the table: once over to warm the compiler up, once to measure. */
-function measureTable(table: RuleTable, { wire, offsets }: Lookups, listed: boolean): number {
+function measureTable(table: RuleTable, names: Lookups, listed: boolean): number {
+  const { wire, offsets } = names;
   const lookUp = (from: number, to: number) => {
     let found = 0;
     for (let i = from; i < to; i++) if (table.findRule(wire, offsets[i]) !== NO_RULE) found++;
     return found;
   };
-  measureNanos(offsets.length, BATCHES, listed, lookUp);
-  return measureNanos(offsets.length, BATCHES, listed, lookUp);
+  measureNanos(names, BATCHES, listed, lookUp);
+  return measureNanos(names, BATCHES, listed, lookUp);
 }
 
 /** The same question put to `bloom-filters` and to a `Set`: is any suffix of the name listed? */
-function measureBaselines(count: number, { texts }: Lookups): { bloom: number; set: number } {
+function measureBaselines(count: number, names: Lookups): { bloom: number; set: number } {
+  const { texts } = names;
   const progress = createProgress('Filling bloom-filters and Set');
   const bloom = bloomFilters.BloomFilter.create(count, FALSE_POSITIVE_RATE);
   const set = new Set<string>();
@@ -127,7 +129,7 @@ function measureBaselines(count: number, { texts }: Lookups): { bloom: number; s
   }
   progress.done();
   const time = (batches: number, has: (suffix: string) => boolean) =>
-    measureNanos(texts.length, batches, false, (from, to) => {
+    measureNanos(names, batches, false, (from, to) => {
       let found = 0;
       for (let i = from; i < to; i++) if (someSuffix(texts[i], has) && set.has(texts[i])) found++;
       return found;
@@ -213,13 +215,11 @@ function composeJson(all: ReadonlyMap<number, Figures>): string {
   return JSON.stringify(Object.fromEntries(figures));
 }
 
-/** Reads the sizes; @throws when one is no whole number above zero. */
-function parseCounts(text: string): number[] {
-  const counts = text.split(',').map(Number);
-  if (counts.some((count) => !Number.isInteger(count) || count < 1 || count > 100_000_000)) {
-    throw new Error(`--rules ${text}: write whole numbers with commas between, such as 100000,1000000`);
-  }
-  return counts;
+/** Returns the number an option gives; @throws when it is no whole number of at most 100 million. */
+function parseCount(text: string): number {
+  const count = Number(text);
+  if (!/^\d+$/.test(text) || count > 100_000_000) throw new Error(`'${text}': write whole numbers, such as 1000000`);
+  return count;
 }
 
 const { values } = parseArgs({
@@ -230,7 +230,8 @@ const { values } = parseArgs({
   },
 });
 const all = new Map<number, Figures>();
-for (const count of parseCounts(values.rules)) all.set(count, measure(count, Number(values['near-miss'])));
+const nearMisses = parseCount(values['near-miss']);
+for (const count of values.rules.split(',').map(parseCount)) all.set(count, measure(count, nearMisses));
 console.log(`${cpus()[0]?.model ?? 'unknown processor'}, Node ${process.version}`);
 console.log(`Median of ${BATCHES} batches of 1,000 lookups through ${DISTINCT.toLocaleString('en')} distinct names.`);
 console.log(composeTable(all));

@@ -76,9 +76,9 @@ function withoutServices(action: () => void): void {
 /** Fetches the list by npm, checks the tarball and extracts it. Returns what went wrong. */
 function obtainTopSites(): string | undefined {
   const tarball = join(TOP_SITES_FOLDER, TOP_SITES.file);
-  mkdirSync(TOP_SITES_FOLDER, { recursive: true });
-  rmSync(TOP_SITES_FILE, { force: true });
   try {
+    mkdirSync(TOP_SITES_FOLDER, { recursive: true });
+    rmSync(TOP_SITES_FILE, { force: true });
     if (!existsSync(tarball)) {
       runQuietly('npm', ['pack', TOP_SITES.spec, '--ignore-scripts', '--pack-destination', TOP_SITES_FOLDER]);
     }

@@ -84,6 +84,7 @@ export class RuleTable {
   readonly #candidates: number[] = [];
   /** Entries that a passthru took out of the last match. */
   readonly #excluded: number[] = [];
+  #excludedCount = 0;
   #candidateCount = 0;
   #startBySeconds = 0;
   #endBySeconds = 0;
@@ -163,7 +164,7 @@ export class RuleTable {
     let a = this.#seedA;
     let b = this.#seedB;
     this.#candidateCount = 0;
-    this.#excluded.length = 0;
+    this.#excludedCount = 0;
     this.matchedUntil = NO_END;
     if (labels - 1 > last) this.filterProbes += labels - 1 - last;
     for (let label = labels - 1; label >= last; label--) {
@@ -242,12 +243,13 @@ export class RuleTable {
 
   /** Whether the name last looked up is an exclusion of this entry, in force now. */
   wasExcluded(entry: number): boolean {
-    return this.#excluded.includes(entry);
+    for (let i = 0; i < this.#excludedCount; i++) if (this.#excluded[i] === entry) return true;
+    return false;
   }
 
   /** Removes the candidates of one entry. */
   #cancel(entry: number): void {
-    this.#excluded.push(entry);
+    this.#excluded[this.#excludedCount++] = entry;
     const candidates = this.#candidates;
     const count = this.#candidateCount;
     this.#candidateCount = 0;

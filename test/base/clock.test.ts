@@ -73,12 +73,32 @@ describe('a step ahead', () => {
     expect(pass(clock, rules, 1)).toEqual([DAY + HOLD + 1, DAY + HOLD + 1]);
   });
 
-  it('that is taken back starts nothing, but what has lapsed stays lapsed', () => {
+  it('that is taken back before it was believed starts nothing and leaves no trace', () => {
     const [clock, rules] = create();
     step(clock, DAY);
     pass(clock, rules, 300);
     step(clock, -DAY);
-    expect(pass(clock, rules, 1)).toEqual([301, DAY + 301]);
+    expect(pass(clock, rules, 1)).toEqual([301, 301]);
+    expect(rules.stepSeconds).toBe(0);
+  });
+
+  it('that is taken back after it was believed starts by the new time, but what has lapsed stays lapsed', () => {
+    const [clock, rules] = create();
+    step(clock, DAY);
+    pass(clock, rules, 0);
+    expect(pass(clock, rules, HOLD)).toEqual([DAY + HOLD, DAY + HOLD]);
+    step(clock, -DAY);
+    expect(pass(clock, rules, 1)).toEqual([HOLD + 1, DAY + HOLD + 1]);
+  });
+
+  it('after a step back is taken back to where that step had left it', () => {
+    const [clock, rules] = create();
+    step(clock, -DAY);
+    expect(pass(clock, rules, 0)).toEqual([-DAY, 0]);
+    step(clock, 3 * DAY);
+    expect(pass(clock, rules, 60)).toEqual([60 - DAY, 2 * DAY + 60]);
+    step(clock, -3 * DAY);
+    expect(pass(clock, rules, 60)).toEqual([120 - DAY, 120]);
   });
 
   it('is held anew after it was taken back', () => {
@@ -115,18 +135,37 @@ describe('any history of steps', () => {
     { maxLength: 40 },
   );
 
-  it('never lets an end gain time, and never starts a rule ahead of both the wall and the time before', () => {
+  it('never lets ends fall behind the wall clock, the floor, or what the monotonic clock says has passed', () => {
     fc.assert(
       fc.property(moves, (history) => {
         const [clock, rules] = create();
+        let passed = 0;
         for (const { pass: seconds, step: stepSeconds } of history) {
-          const [start, end] = [rules.startSeconds, rules.endSeconds];
+          const start = rules.startSeconds;
+          passed += seconds;
           step(clock, stepSeconds);
           pass(clock, rules, seconds);
-          expect(rules.endSeconds).toBeGreaterThanOrEqual(end + seconds);
+          expect(rules.endSeconds).toBeGreaterThanOrEqual(START + passed);
           expect(rules.endSeconds).toBeGreaterThanOrEqual(clock.wall / 1000);
           expect(rules.startSeconds).toBeLessThanOrEqual(Math.max(start + seconds, clock.wall / 1000));
           expect(rules.startSeconds).toBeLessThanOrEqual(rules.endSeconds);
+        }
+      }),
+    );
+  });
+
+  it('lets no end that was judged by a believed time gain time again', () => {
+    fc.assert(
+      fc.property(moves, (history) => {
+        const [clock, rules] = create();
+        let believed = START;
+        for (const { pass: seconds, step: stepSeconds } of history) {
+          believed += seconds;
+          step(clock, stepSeconds);
+          pass(clock, rules, seconds);
+          expect(rules.endSeconds).toBeGreaterThanOrEqual(believed);
+          // What starts are judged by is believed.
+          believed = Math.max(believed, rules.startSeconds);
         }
       }),
     );

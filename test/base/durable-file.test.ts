@@ -89,7 +89,7 @@ describe('a failed write leaves the old file and nothing beside it', () => {
   it('on a full disk', () => {
     const path = join(folder, 'file');
     writeFileSync(path, 'old');
-    symlinkSync('/dev/full', `${path}.${process.pid}.staged`);
+    symlinkSync('/dev/full', `${path}.staged`);
     expect(failureOf(() => writeDurably(path, 'new'))).toEqual(['store-failed', 'ENOSPC']);
     expect(readFileSync(path, 'utf8')).toBe('old');
     expect(readdirSync(folder)).toEqual(['file']);

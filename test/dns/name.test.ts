@@ -150,6 +150,14 @@ describe('expandName', () => {
     const fits = [...tail, 0xc0, 0];
     expect(expand(fits, tail.length)).toBe(LONGEST);
     expect(expand([...tail, 1, 97, 0xc0, 0], tail.length)).toBe('malformed');
+    for (const [less, fitting] of [
+      [1, false],
+      [2, true],
+    ] as const) {
+      const shorter = wireName(LONGEST.slice(less));
+      const expanded = expand([...shorter, 1, 97, 0xc0, 0], shorter.length);
+      expect(expanded).toBe(fitting ? `a.${LONGEST.slice(less)}` : 'malformed');
+    }
   });
 
   it('gives back every name that was compressed', () => {

@@ -33,7 +33,9 @@ async function startDemo(folder: string) {
     ...['--upstream', `127.0.0.1:${upstream.port}`],
   ]);
   await program.waitFor(/Ctrl-C stops it/);
-  return { program, server: { host: '127.0.0.1', port }, metrics };
+  const server = { host: '127.0.0.1', port };
+  await ask(server, 'www.example');
+  return { program, server, metrics };
 }
 
 type Demo = Awaited<ReturnType<typeof startDemo>>;

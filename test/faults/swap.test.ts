@@ -107,7 +107,7 @@ test.each(['batch', 'dgram'] as const)(
     expect(lost).toBe(0);
     expect(newSince.size).toBe(SWAPS);
     expect(client.strays).toEqual([]);
-    expect(node.resolver.counters[1]!.swaps).toBe(SWAPS);
+    expect(node.resolver.counters[1]!.swaps).toBeGreaterThanOrEqual(SWAPS);
     stream.close();
     client.close();
     await node.stop();

@@ -112,7 +112,8 @@ describe('a configuration', () => {
     ['resolver.timeoutMillis', 10],
     ['resolver.attempts', 11],
     ['resolver.maxPending', 65_536],
-    ['resolver.portsPerUpstream', 1.5],
+    ['resolver.portsPerUpstream', 1],
+    ['resolver.portsPerUpstream', 2.5],
     ['resolver.cookieSecret', 'abc'],
     ['resolver.streams.maxConnections', 0],
     ['resolver.streams.maxConnectionsPerClient', 0],
@@ -213,7 +214,7 @@ resolver:
 });
 
 describe('what the machine gives', () => {
-  it('are the resolvers of resolv.conf', () => {
+  it('are the resolvers of resolv.conf, but for those that mean nothing without an interface', () => {
     const text = `# nameserver 192.0.2.9
 nameserver 192.0.2.1
   nameserver   fe80::1%eth0
@@ -221,7 +222,7 @@ nameservers 192.0.2.8
 search example
 nameserver\t2001:db8::1 # comment
 `;
-    expect(readSystemResolvers(text)).toEqual(['192.0.2.1', 'fe80::1', '2001:db8::1']);
+    expect(readSystemResolvers(text)).toEqual(['192.0.2.1', '2001:db8::1']);
     expect(readSystemResolvers('')).toEqual([]);
   });
 

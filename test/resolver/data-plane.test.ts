@@ -165,10 +165,12 @@ describe('a reply', () => {
     expect(test.reply(second.port, replyTo(second.message))).toBeDefined();
   });
 
-  it('of an error without a question is passed on with the client’s identifier', () => {
+  it('of an error without a question gets the question back', () => {
     const { test, port, good } = ask();
-    const header = join(good.slice(0, 2), words(0x8182, 0, 0, 0, 0));
-    expect(parseAnswer(test.reply(port, header)).header).toMatchObject({ id: 1, rcode: RCODE.SERVFAIL });
+    const header = join(good.slice(0, 2), words(0x8185, 0, 0, 0, 0));
+    const parsed = parseAnswer(test.reply(port, header));
+    expect(parsed.header).toMatchObject({ id: 1, rcode: RCODE.REFUSED, qdcount: 1 });
+    expect(parsed.questions[0]).toMatchObject({ name: 'a.example', type: 1, class: 1 });
   });
 
   it.each([
@@ -201,6 +203,92 @@ describe('a reply', () => {
       }
     }
     expect(test.counters.upstream(UPSTREAM_OUTCOME.truncated)).toBe(1);
+  });
+});
+
+describe('a cookie', () => {
+  const client = Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8);
+  const ask = (spec: object = {}, udpBytes = 4_096) => {
+    const test = new TestPlane({ table: table(), ...spec });
+    const options = [composeOption(100, client), composeOption(10, client), composeOption(101)];
+    test.ask({ name: 'alias.example', opt: { udpBytes, options } });
+    return test;
+  };
+  /** The option data that the answer carries must be the client's cookie and one of ours. */
+  const expectCookie = (answer: { message: Uint8Array } | undefined) => {
+    const data = readOptions(answer!.message).get(10)!;
+    expect(data).toHaveLength(24);
+    expect(data.slice(0, 9)).toEqual(Uint8Array.from([...client, 1]));
+  };
+
+  it('is ours to answer: it is taken out of what is forwarded and put into what is passed on', () => {
+    const test = ask();
+    expect([...readOptions(test.forwarded.message).keys()]).toEqual([100, 101]);
+    const opt = composeRecord({ type: 41, class: 1_400, data: composeOption(15, Uint8Array.of(0, 3)) });
+    const { id } = parseMessage(test.forwarded.message).header;
+    const reply = composeQuery({ id, flags: 0x8180, name: 'alias.example', answers: [address], additionals: [opt] });
+    const answer = test.reply(test.forwarded.port, reply);
+    expectCookie(answer);
+    expect(edeOf(parseAnswer(answer))).toMatchObject({ infoCode: 3 });
+    expect(parseAnswer(answer).header.ancount).toBe(1);
+  });
+
+  it('comes with an OPT record of its own when the upstream sent none', () => {
+    const test = ask();
+    expectCookie(test.reply(test.forwarded.port, replyTo(test.forwarded.message, [address])));
+  });
+
+  it('has room kept for it in the size that the upstream is asked for', () => {
+    for (const udpBytes of [4_096, 1_232, 900]) {
+      const test = ask({}, udpBytes);
+      const { id } = parseMessage(test.forwarded.message).header;
+      const size = optOf(parseMessage(test.forwarded.message))!.class;
+      const plain = composeQuery({ id, flags: 0x8180, name: 'alias.example' });
+      const filler = composeRecord({ type: 16, data: new Uint8Array(size - plain.length - 11) });
+      const reply = composeQuery({ id, flags: 0x8180, name: 'alias.example', answers: [filler] });
+      expect(reply).toHaveLength(size);
+      const answer = test.reply(test.forwarded.port, reply)!;
+      expectCookie(answer);
+      expect(parseAnswer(answer).header.tc).toBe(0);
+      expect(answer.message.length).toBeLessThanOrEqual(Math.min(1_232, udpBytes));
+    }
+  });
+
+  it('comes with every kind of answer', () => {
+    const timedOut = ask({ forward: { attempts: 1 } });
+    timedOut.pass(1_000);
+    expectCookie(timedOut.io.answers[0]);
+    const cut = ask({}, 512);
+    const filler = composeRecord({ type: 16, data: new Uint8Array(600) });
+    const answer = cut.reply(cut.forwarded.port, replyTo(cut.forwarded.message, [filler]));
+    expect(parseAnswer(answer).header.tc).toBe(1);
+    expectCookie(answer);
+    const target = ask();
+    const blocked = target.reply(target.forwarded.port, replyTo(target.forwarded.message, [cname('tree.example')]));
+    expect(parseAnswer(blocked)).toMatchObject({ header: { ancount: 0, nscount: 1 } });
+    expectCookie(blocked);
+    const limited = new TestPlane({ settings: { responsesPerSecond: 1 } });
+    const query = { opt: { options: [composeOption(10, client)] } };
+    for (let i = 0; i < 3; i++) limited.ask(query);
+    expectCookie(limited.io.answers[0]);
+  });
+
+  it('is not another client’s: each answer has the one of its own query', () => {
+    const test = new TestPlane({ table: table() });
+    const cookieOf = (i: number) => new Uint8Array(8).fill(i);
+    for (let i = 0; i < 5; i++) {
+      const opt = i === 3 ? {} : { options: [composeOption(10, cookieOf(i))] };
+      test.ask({ id: i, name: `a${i}.example`, opt });
+    }
+    test.ask({ name: 'tree.example' });
+    for (const { port, message } of [...test.io.forwards].reverse()) test.reply(port, replyTo(message, [address]));
+    for (const { message } of test.io.answers.slice(1)) {
+      const { id } = parseMessage(message).header;
+      const cookie = readOptions(message).get(10);
+      if (id === 3) expect(cookie).toBeUndefined();
+      else expect(cookie!.slice(0, 8)).toEqual(cookieOf(id));
+    }
+    expect(readOptions(test.io.answers[0]!.message).size).toBe(0);
   });
 });
 
@@ -349,7 +437,7 @@ describe('overload', () => {
     for (let i = 0; i < 70; i++) test.ask({ id: i });
     expect(test.io.forwards).toHaveLength(64);
     expect(test.io.answers).toHaveLength(0);
-    expect(test.outcomes).toEqual({ forwarded: 70, overloaded: 6 });
+    expect(test.outcomes).toEqual({ forwarded: 64, overloaded: 6 });
     const { port, message } = test.io.forwards[10]!;
     test.reply(port, replyTo(message));
     test.ask({});
@@ -479,6 +567,16 @@ describe('a reply that leads to a blocked name', () => {
   it('is blocked for an exclusion whose chain leads through its own subtree to another notice’s name', () => {
     const chain = [cname('cdn.tree.example'), cname('www.other.example', wireName('cdn.tree.example'))];
     expect(ask('ok.tree.example', chain).parsed.header.ancount).toBe(0);
+  });
+
+  it('is blocked for an exclusion that is an alias of a name which another notice lists as well', () => {
+    const both = buildTable([
+      { name: 'tree.example', entry: 1 },
+      { name: 'ok.tree.example', action: 'passthru', entry: 1 },
+      { name: 'tree.example', trigger: 'exact', entry: 2 },
+    ]);
+    expect(ask('ok.tree.example', [cname('tree.example')], { table: both }).parsed.header.ancount).toBe(0);
+    expect(ask('ok.tree.example', [cname('cdn.tree.example')], { table: both }).parsed.header.ancount).toBe(1);
   });
 
   it('is looked at each time', () => {

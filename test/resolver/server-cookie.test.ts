@@ -5,24 +5,28 @@ import { sockaddrOf } from './fixture.ts';
 const octets = (hex: string) => Uint8Array.from(Buffer.from(hex, 'hex'));
 const SECRET = 'e5e973e5a6b2a43f48e7dc849e37bfcf';
 
-/** The server cookie that a client gets, in hexadecimal; everything lies at odd places. */
+/** Message octets and a client's sockaddr at odd places of one array, as a receive slot holds them. */
+function createSlot(data: Uint8Array, host: string): { wire: Uint8Array; offset: number; peer: number } {
+  const wire = new Uint8Array(100).fill(0xff);
+  wire.set(sockaddrOf(host), 5);
+  wire.set(data, 53);
+  return { wire, offset: 53, peer: 5 };
+}
+
+/** The server cookie that a client gets, in hexadecimal. */
 function issue(secret: string, client: string, host: string, nowSeconds: number): string {
-  const peers = new Uint8Array(40).fill(0xff);
-  peers.set(sockaddrOf(host), 5);
-  const wire = new Uint8Array(20).fill(0xff);
-  wire.set(octets(client), 3);
-  const out = new Uint8Array(30).fill(0xff);
-  new ServerCookie(octets(secret)).writerFor(peers, 5, nowSeconds)(wire, 3, out, 7);
-  expect([...out.subarray(0, 7), ...out.subarray(23)].every((octet) => octet === 0xff)).toBe(true);
-  return Buffer.from(out.subarray(7, 23)).toString('hex');
+  const { wire, offset, peer } = createSlot(octets(client), host);
+  const kept = wire.slice();
+  const data = new ServerCookie(octets(secret)).compose(wire, offset, peer, nowSeconds);
+  expect(wire).toEqual(kept);
+  expect(Buffer.from(data.subarray(0, 8)).toString('hex')).toBe(client);
+  return Buffer.from(data.subarray(8)).toString('hex');
 }
 
 /** Whether a whole COOKIE option's data is valid. */
 function isValid(secret: string, cookie: string, host: string, nowSeconds: number): boolean {
-  const data = octets(cookie);
-  const wire = new Uint8Array(data.length + 9).fill(0xff);
-  wire.set(data, 4);
-  return new ServerCookie(octets(secret)).isValid(wire, 4, data.length, sockaddrOf(host), 0, nowSeconds);
+  const { wire, offset, peer } = createSlot(octets(cookie), host);
+  return new ServerCookie(octets(secret)).isValid(wire, offset, cookie.length / 2, peer, nowSeconds);
 }
 
 describe('the test vectors of RFC 9018, appendix A', () => {

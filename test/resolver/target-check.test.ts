@@ -31,7 +31,11 @@ const RESPONSE = 0x8180;
 const record = (type: number, data: Uint8Array) => composeRecord({ owner: OWNER, type, ttl: 60, data });
 const service = (type: number, target: string, priority = 1) =>
   record(type, join(words(priority), wireName(target), words(3, 2, 443)));
-const reply = (...answers: Uint8Array[]) => composeQuery({ flags: RESPONSE, name: 'alias.example.net', answers });
+const buildReply = (name: string, ...answers: Uint8Array[]) => composeQuery({ flags: RESPONSE, name, answers });
+const reply = (...answers: Uint8Array[]) => buildReply('alias.example.net', ...answers);
+const redirect = (owner: string, target: string) =>
+  composeRecord({ owner: wireName(owner), type: DNAME, ttl: 60, data: wireName(target) });
+const LONG = `${'a'.repeat(63)}.${'b'.repeat(30)}`;
 
 describe('TargetCheck', () => {
   it.each([
@@ -43,7 +47,23 @@ describe('TargetCheck', () => {
     ['CNAME in capitals', reply(record(CNAME, wireName('A.TREE.Example'))), 1],
     ['CNAME to an exact name', reply(record(CNAME, wireName('exact.example'))), 2],
     ['CNAME below an exact name', reply(record(CNAME, wireName('a.exact.example'))), -1],
-    ['DNAME to a subtree', reply(record(DNAME, wireName('tree.example'))), 1],
+    ['DNAME of a name above to a subtree', reply(redirect('example.net', 'tree.example')), 1],
+    ['DNAME of a name above, in another case', reply(redirect('EXAMPLE.Net', 'tree.example')), 1],
+    ['DNAME to above an exact name', buildReply('exact.example.net', redirect('example.net', 'example')), 2],
+    [
+      'DNAME to a name above a subtree that the rest leads into',
+      buildReply('www.tree.other', redirect('other', 'example')),
+      1,
+    ],
+    ['DNAME to above an exact name that the rest does not lead to', reply(redirect('example.net', 'example')), -1],
+    ['DNAME of the name itself, which it does not redirect', reply(record(DNAME, wireName('tree.example'))), -1],
+    ['DNAME of a name beside', reply(redirect('other.net', 'tree.example')), -1],
+    ['DNAME of a name that ends alike', buildReply('aexample.net', redirect('example.net', 'tree.example')), -1],
+    [
+      'DNAME to a name that gets too long',
+      buildReply(`${LONG}.a.net`, redirect('a.net', `${LONG}.${LONG}.tree.example`)),
+      -1,
+    ],
     ['SVCB to a subtree', reply(service(SVCB, 'a.tree.example')), 1],
     ['HTTPS to a subtree', reply(service(HTTPS, 'a.tree.example')), 1],
     ['HTTPS in alias mode', reply(service(HTTPS, 'exact.example', 0)), 2],
@@ -75,9 +95,9 @@ describe('TargetCheck', () => {
     }
   });
 
-  it('reads a reply without a question', () => {
+  it('takes a reply without a question for one that leads nowhere', () => {
     const answers = composeRecord({ owner: wireName('a.example'), type: CNAME, data: wireName('tree.example') });
-    expect(entryOf(join(words(1, RESPONSE, 0, 1, 0, 0), answers))).toBe(1);
+    expect(entryOf(join(words(1, RESPONSE, 0, 1, 0, 0), answers))).toBe(-1);
   });
 
   it('follows the compression that dns2 makes of a chain', () => {

@@ -17,7 +17,7 @@ beforeEach(async () => {
   changes = [];
   monitor = new UpstreamMonitor({
     upstreams: upstreams.map(({ address }) => address),
-    ...{ checkName: 'health.example', intervalMillis: 10, timeoutMillis: 250 },
+    ...{ checkName: 'health.example', intervalMillis: 10, timeoutMillis: 250, proxyProtocol: false },
     onChange: (upstream, up) => changes.push(`${upstream} ${up ? 'up' : 'down'}`),
   });
 });

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { EDE, RCODE } from '../../src/dns/constants.ts';
 import { QueryScan, scanQuery } from '../../src/dns/query.ts';
-import { composeBlockedAnswer, composeEmptyAnswer, type WriteCookie } from '../../src/rules/answer.ts';
+import { composeBlockedAnswer, composeEmptyAnswer } from '../../src/rules/answer.ts';
 import { NO_RULE } from '../../src/rules/layout.ts';
 import type { RuleTable } from '../../src/rules/rule-table.ts';
 import {
@@ -41,7 +41,6 @@ interface AnswerSpec {
   ttlSeconds?: number;
   capacity?: number;
   target?: boolean;
-  writeCookie?: WriteCookie;
 }
 
 /** Composes an answer to `query` in place, and makes sure that no octet outside its room changed. */
@@ -70,7 +69,7 @@ function block(query: Uint8Array | QuerySpec, spec: AnswerSpec = {}): Asked {
     const used = spec.table ?? table;
     const rule = used.findRule(wire, scan.qname);
     expect(rule).not.toBe(NO_RULE);
-    return composeBlockedAnswer(used, rule, wire, START, scan, ttlSeconds, capacity, target, spec.writeCookie);
+    return composeBlockedAnswer(used, rule, wire, START, scan, ttlSeconds, capacity, target);
   });
 }
 
@@ -236,55 +235,6 @@ describe('structured errors', () => {
   });
 });
 
-describe('cookies', () => {
-  const writeCookie: WriteCookie = (wire, clientCookie, out, offset) => {
-    for (let i = 0; i < 8; i++) out[offset + i] = wire[clientCookie + i]! ^ 0xff;
-    out.fill(0x55, offset + 8, offset + 16);
-  };
-  const client = Uint8Array.of(1, 2, 3, 4, 5, 6, 7, 8);
-  const expected = [...client, ...client.map((octet) => octet ^ 0xff), ...Array(8).fill(0x55)];
-
-  it.each([
-    ['a client cookie', client],
-    ['both cookies', Uint8Array.from([...client, ...Array(16).fill(9)])],
-  ])('%s is answered with the client’s and ours', (_, data) => {
-    const options = [composeOption(100), composeOption(COOKIE, data)];
-    const { message } = block({ ...TREE, opt: { options } }, { writeCookie });
-    const found = readOptions(message);
-    expect([...found.keys()]).toEqual([15, 10]);
-    expect([...found.get(COOKIE)!]).toEqual(expected);
-  });
-
-  it('no cookie is answered with none', () => {
-    expect(readOptions(block({ ...TREE, opt: {} }, { writeCookie }).message).has(COOKIE)).toBe(false);
-  });
-
-  it('is left out where it has no room', () => {
-    const options = [composeOption(COOKIE, client)];
-    const query = composeQuery({ ...TREE, opt: { options } });
-    const whole = block(query, { writeCookie }).message.length;
-    expect(readOptions(block(query, { writeCookie, capacity: whole }).message).has(COOKIE)).toBe(true);
-    expect(readOptions(block(query, { writeCookie, capacity: whole - 1 }).message).has(COOKIE)).toBe(false);
-  });
-
-  it('comes with BADVERS no more than the query has one that was read', () => {
-    const query = composeQuery({ ...TREE, opt: { version: 1, options: [composeOption(COOKIE, client)] } });
-    const { message } = composeInPlace(query, 512, (wire, scan) =>
-      composeEmptyAnswer(wire, START, scan, RCODE.BADVERS, { writeCookie }),
-    );
-    expect(readOptions(message).size).toBe(0);
-  });
-
-  it('comes with an empty answer', () => {
-    const query = composeQuery({ ...TREE, opt: { options: [composeOption(COOKIE, client)] } });
-    const { message, parsed } = composeInPlace(query, 512, (wire, scan) =>
-      composeEmptyAnswer(wire, START, scan, RCODE.NOERROR, { truncated: true, writeCookie }),
-    );
-    expect(parsed.header.tc).toBe(1);
-    expect([...readOptions(message).get(COOKIE)!]).toEqual(expected);
-  });
-});
-
 describe('small answers', () => {
   const label = 'a'.repeat(63);
   /** 255 octets, all of it below a listed name. */
@@ -299,10 +249,9 @@ describe('small answers', () => {
     ['no EDNS', undefined],
     ['EDNS of 512', { udpBytes: 512 }],
     ['a wish for structured errors', { udpBytes: 512, options: [composeOption(STRUCTURED)] }],
-    ['a cookie', { udpBytes: 512, options: [composeOption(COOKIE, new Uint8Array(8))] }],
+    ['a cookie, which is not echoed', { udpBytes: 512, options: [composeOption(COOKIE, new Uint8Array(8))] }],
   ])('to the longest question with %s fit into 512 octets with their SOA', (_, opt) => {
-    const writeCookie: WriteCookie = (_wire, _client, out, offset) => void out.fill(1, offset, offset + 16);
-    const { parsed } = block({ name: longest, opt }, { table: full, capacity: 512, writeCookie });
+    const { parsed } = block({ name: longest, opt }, { table: full, capacity: 512 });
     expect(parsed.questions[0]!.name).toBe(longest);
     expect(parsed.header).toMatchObject({ rcode: RCODE.NXDOMAIN, tc: 0, nscount: 1 });
     expect(optOf(parsed) !== undefined).toBe(opt !== undefined);
@@ -384,7 +333,6 @@ describe('every answer', () => {
     capacity: fc.integer({ min: 512, max: 1232 }),
     target: fc.boolean(),
   });
-  const writeCookie: WriteCookie = (_wire, _client, out, offset) => void out.fill(1, offset, offset + 16);
 
   it('is a valid response to its question that fits', () => {
     fc.assert(
@@ -392,7 +340,7 @@ describe('every answer', () => {
         const name = apex === 'exact.example' || prefix === '' ? apex : `${prefix}.${apex}`;
         fc.pre(name.length <= 253);
         const query = composeQuery({ ...rest, name });
-        const { message, parsed } = block(query, { capacity, target, writeCookie });
+        const { message, parsed } = block(query, { capacity, target });
         const options = readOptions(message);
         expect(message.length).toBeLessThanOrEqual(capacity);
         expect([...message.slice(12, 12 + name.length + 6)]).toEqual([...query.slice(12, 12 + name.length + 6)]);
@@ -404,7 +352,7 @@ describe('every answer', () => {
         if (rest.opt === undefined) return;
         expect(edeOf(parsed)!.infoCode).toBe(EDE.CENSORED);
         expect(optOf(parsed)!.ttl).toBe(rest.opt.flags & 0x8000);
-        for (const code of options.keys()) expect([15, COOKIE]).toContain(code);
+        expect([...options.keys()]).toEqual([15]);
       }),
       { numRuns: 600 },
     );

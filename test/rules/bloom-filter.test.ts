@@ -96,7 +96,6 @@ describe('the suffix hash', () => {
         const table = buildTable([{ name: suffix }], { seed: [a, b] });
         const rule = table.findRule(parseName(parts.join('.')), 0);
         expect(rule).not.toBe(NO_RULE);
-        expect(table.filterHits - table.filterFalseHits).toBe(1);
       }),
     );
   });
@@ -180,7 +179,6 @@ describe('the filter in a table', () => {
     }
     expect(blocked).toBe(0);
     expect(table.filterFalseHits).toBeGreaterThan(10_000);
-    expect(table.filterHits).toBe(table.filterFalseHits);
   });
 
   /** A name that differs from a listed one by a letter, a label, a suffix or a boundary. */
