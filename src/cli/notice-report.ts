@@ -203,6 +203,7 @@ export class RuleCounter implements RuleSink {
   rulesLater = 0;
   readonly #atSeconds: number;
   #notices = 0;
+  #lastEntry = -1;
 
   constructor(atSeconds: number) {
     this.#atSeconds = atSeconds;
@@ -212,12 +213,22 @@ export class RuleCounter implements RuleSink {
     return this.#notices++;
   }
 
-  /** An entry's windows never overlap, so at most one of its block rules is in force at any time. */
-  addRule(_name: string, _trigger: string, action: string, notBefore: number, notAfter: number): void {
+  /** The compiler adds an entry's rules one after another. */
+  addRule(
+    _name: string,
+    _trigger: string,
+    action: string,
+    notBefore: number,
+    notAfter: number,
+    _notice: number,
+    entry: number,
+  ): void {
     if (notBefore > this.#atSeconds) this.rulesLater++;
     else if (this.#atSeconds < notAfter) {
       this.rulesInForce++;
-      if (action === 'block') this.entriesInForce++;
+      if (action !== 'block' || entry === this.#lastEntry) return;
+      this.#lastEntry = entry;
+      this.entriesInForce++;
     }
   }
 }

@@ -112,7 +112,7 @@ const MAX_CONFIG_BYTES = 1 << 20;
 /**
  * Loads a YAML configuration file. Relative paths in it count from the file's folder.
  *
- * @throws {WartaError} `config-unreadable`; `config-invalid` naming every wrong key with the line and what to write.
+ * @throws {WartaError} `config-unreadable`; `config-invalid` naming every wrong key and what to write.
  */
 export function loadConfig(file: string): Config {
   let text: string;

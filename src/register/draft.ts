@@ -108,11 +108,15 @@ function findAnchor(draft: Record<string, unknown>, nowSeconds: number): number 
   return parseInstant(String(resolveTime(start, nowSeconds, nowSeconds))) ?? nowSeconds;
 }
 
+/** The keys that give the anchor: a span in one of them counts from now. */
+const ANCHOR_KEYS = new Set(['effectiveFrom', 'from']);
+
 /** Copies a draft with its times made exact. */
 function resolveTimes(value: unknown, anchor: number, nowSeconds: number, key = ''): unknown {
   if (Array.isArray(value)) return value.map((item) => resolveTimes(item, anchor, nowSeconds));
   if (typeof value !== 'object' || value === null) {
-    return TIME_KEYS.has(key) ? resolveTime(value, key === 'effectiveFrom' ? nowSeconds : anchor, nowSeconds) : value;
+    if (!TIME_KEYS.has(key)) return value;
+    return resolveTime(value, ANCHOR_KEYS.has(key) ? nowSeconds : anchor, nowSeconds);
   }
   const resolved = Object.entries(value).map(([name, item]) => [name, resolveTimes(item, anchor, nowSeconds, name)]);
   return Object.fromEntries(resolved);

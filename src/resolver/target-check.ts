@@ -34,8 +34,8 @@ export class TargetCheck {
       const next = data + ((wire[at + 8]! << 8) | wire[at + 9]!);
       if (next > end) return NO_RULE;
       if (this.#readTarget(type, wire, start, next, owner, data)) {
-        const rule = table.findRule(this.#name, 0);
-        if (rule !== NO_RULE && !isExclusionOf(table, rule, wire, qname)) return rule;
+        const rule = table.findTargetRule(this.#name, 0, wire, qname);
+        if (rule !== NO_RULE) return rule;
       }
       at = next;
     }
@@ -72,12 +72,4 @@ function startsLabel(wire: Uint8Array, name: number, offset: number): boolean {
   let at = name;
   while (at < name + offset) at += wire[at]! + 1;
   return at === name + offset;
-}
-
-/** Whether the QNAME is an exclusion of the entry of the rule just found; keeps that rule's end. */
-function isExclusionOf(table: RuleTable, rule: number, wire: Uint8Array, qname: number): boolean {
-  const until = table.matchedUntil;
-  table.findRule(wire, qname);
-  table.matchedUntil = Math.min(until, table.matchedUntil);
-  return table.wasExcluded(table.entryOf(rule));
 }

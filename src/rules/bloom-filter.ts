@@ -10,7 +10,7 @@ const BLOCK_BITS = LINE_BYTES * 8;
 
 /**
  * Share of a classic filter's size that a split-block filter needs more for the same false-positive rate: blocks fill
- * unevenly. With a tenth more the formula below stays under the target at every size (see the test).
+ * unevenly. With this much more the formula below stays under a target of 1 in 100 or 1 in 1,000.
  */
 const SPLIT_BLOCK_ALLOWANCE = 1.12;
 

@@ -188,6 +188,20 @@ export class RuleTable {
     return this.#candidateCount === 0 ? NO_RULE : this.#longestMatch();
   }
 
+  /**
+   * Returns the rule that covers the name at `target` of `name`, which the name at `qname` of `wire` is an alias of, or
+   * `NO_RULE`. Entries that the QNAME is an exclusion of do not count: it must stay reachable, whatever it is an alias of.
+   */
+  findTargetRule(name: Uint8Array, target: number, wire: Uint8Array, qname: number): number {
+    if (this.findRule(name, target) === NO_RULE) return NO_RULE;
+    this.findRule(wire, qname);
+    const exempt = this.#excluded.slice(0, this.#excludedCount);
+    const rule = this.findRule(name, target);
+    if (exempt.length === 0) return rule;
+    for (const entry of exempt) this.#cancel(entry);
+    return this.#candidateCount === 0 ? NO_RULE : this.#longestMatch();
+  }
+
   /** Looks the suffix `wire[start, rootAt]` up in the exact table and takes up its rules. */
   #probe(wire: Uint8Array, start: number, rootAt: number, first: number, second: number, whole: boolean): void {
     const slots = this.#slots;
@@ -239,12 +253,6 @@ export class RuleTable {
     this.#candidates[at + 1] = entry;
     this.#candidates[at + 2] = start;
     this.#candidateCount++;
-  }
-
-  /** Whether the name last looked up is an exclusion of this entry, in force now. */
-  wasExcluded(entry: number): boolean {
-    for (let i = 0; i < this.#excludedCount; i++) if (this.#excluded[i] === entry) return true;
-    return false;
   }
 
   /** Removes the candidates of one entry. */

@@ -198,9 +198,9 @@ describe('warta notice verify', () => {
     expect(out).toContain('MCMC-2026-000101.json: notice MCMC/2026/000101, signed by officer-one, officer-two');
     expect(out).toMatch(/refused .*e0000003 .*github\.io: a public suffix is never blocked/);
     expect(out).toMatch(/^statements +4, none void$/m);
-    expect(out).toMatch(/^in force +7 entries by 8 rules at /m);
+    expect(out).toMatch(/^in force +7 entries by 9 rules at /m);
     const report = await runJson('notice', 'verify', '--directory', desk.register);
-    expect(report).toMatchObject({ void: 0, entriesInForce: 7, rulesInForce: 8, rulesLater: 0 });
+    expect(report).toMatchObject({ void: 0, entriesInForce: 7, rulesInForce: 9, rulesLater: 0 });
     expect(report.refused).toHaveLength(3);
   });
 
@@ -264,7 +264,7 @@ describe('warta notice verify', () => {
       return [report.entriesInForce, report.rulesInForce];
     };
     expect(await count()).toEqual([0, 0]);
-    expect(await count('--licensee', 'NSP-1')).toEqual([3, 4]);
+    expect(await count('--licensee', 'NSP-1')).toEqual([3, 5]);
     expect(await count('--licensee', 'NSP-2')).toEqual([0, 0]);
     expect(await count('--licensee', 'NSP-1', '--at', '2100-01-01T00:00:00Z')).toEqual([0, 0]);
   });

@@ -107,16 +107,19 @@ describe('compileRules', () => {
       entry,
     ]);
     expect(rows).toEqual([
-      ['a.example', 'subtree', 'block', 0, 2, 0],
-      ['a.example', 'subtree', 'block', 3, 30, 0],
       ['ok.a.example', 'subtree', 'passthru', 0, 2, 0],
       ['ok.a.example', 'subtree', 'passthru', 3, 30, 0],
       ['late.a.example', 'subtree', 'passthru', 1, 2, 0],
       ['late.a.example', 'subtree', 'passthru', 3, 30, 0],
+      // NODATA above an exclusion: NXDOMAIN would deny it too (RFC 8020).
+      ['a.example', 'exact', 'block', 0, 2, 0],
+      ['a.example', 'exact', 'block', 3, 30, 0],
+      ['a.example', 'subtree', 'block', 0, 2, 0],
+      ['a.example', 'subtree', 'block', 3, 30, 0],
       ['b.example', 'exact', 'block', 0, 2, 1],
       ['b.example', 'exact', 'block', 3, 5, 1],
     ]);
-    expect(compiled).toEqual({ rules: 8, entries: 2, refused: [] });
+    expect(compiled).toEqual({ rules: 10, entries: 2, refused: [] });
     expect(recorder.notices).toEqual([
       {
         reference: 'MCMC/2026/000001',

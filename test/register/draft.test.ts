@@ -65,6 +65,7 @@ describe('from draft to rules', () => {
     const recorder = createRecorder();
     const { refused } = compileRules(reading.folded, pack, recorder);
     expect(recorder.rules.map(({ name, trigger, action }) => `${action} ${trigger} ${name}`).sort()).toEqual([
+      'block exact invest-now.example',
       'block exact login.parcel-fee.example',
       'block exact phishing-kit.example',
       'block exact scam-bank.example',

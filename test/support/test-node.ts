@@ -83,6 +83,7 @@ export class NodeSite {
     });
     const config = checkConfig(this.config, join(this.folder, 'warta.yaml'));
     const node = await startNode(config, pino({ level: config.log.level, base: undefined }, sink));
+    await node.keeper.refresh(); // behind the node's own first look, so that `follow` meets no other
     return Object.assign(node, {
       server: this.server,
       folder: this.folder,
