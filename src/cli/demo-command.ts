@@ -25,9 +25,10 @@ export function registerDemoCommand(program: Command): void {
       const folder = resolve(options.var);
       const first = prepareDemo(folder, Math.floor(Date.now() / 1000));
       const config = demoConfig(folder, options);
+      const asked = waitForSignal();
       const node = await startNode(config, createLog('warn'));
       console.log(describeDemo(folder, first, config, node));
-      const signal = await waitForSignal();
+      const signal = await asked;
       console.log(`\n${signal}: stopping`);
       await node.stop();
     });

@@ -231,7 +231,7 @@ function describeHealth(config: Config, resolver: Resolver, keeper: ListKeeper, 
   if (!resolver.serving) notes.push('a data-plane thread is down and being started again');
   const down = [...resolver.monitor.up].filter((up) => up === 0).length;
   if (down > 0) notes.push(`${down} of ${resolver.monitor.up.length} upstreams are down`);
-  if (keeper.failure !== '') notes.push(`the register could not be read: ${keeper.failure}`);
+  if (keeper.failure !== '') notes.push(`the register could not be read or saved: ${keeper.failure}`);
   if (keeper.last === undefined) notes.push('the register has not been read since the start');
   const newest = keeper.last?.newestSignedAtSeconds;
   const ageHours = newest === undefined ? 0 : (nowSeconds - newest) / 3600;
@@ -281,7 +281,10 @@ function logListEvent(log: Logger, event: ListEvent): void {
       log.info({ code: event.code }, `no saved table is used: ${event.reason}`);
       break;
     case 'failed':
-      log.error({ code: event.code }, `the register could not be read, the last good list stays: ${event.reason}`);
+      log.error(
+        { code: event.code },
+        `the register could not be read or saved, the last good list stays: ${event.reason}`,
+      );
       break;
     case 'compiled':
       logCompiled(log, event);

@@ -14,12 +14,13 @@ export function registerResolverCommand(program: Command): void {
     .action(async ({ config: file }: { config: string }) => {
       const config = loadConfig(file);
       const log = createLog(config.log.level);
+      const asked = waitForSignal();
       const progress = createProgress('reading the register');
       const node = await startNode(config, log, (share) => progress.update(share, 1));
       progress.done();
       const where = config.resolver.listen.join(', ');
       log.info(`serving ${config.resolver.mode === 'observe' ? '(observe mode) ' : ''}on ${where} (UDP, TCP)`);
-      const signal = await waitForSignal();
+      const signal = await asked;
       log.info(`${signal}: stopping`);
       await node.stop();
     });

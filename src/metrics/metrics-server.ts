@@ -11,7 +11,7 @@ export interface Health {
 
 /** Creates the HTTP server of metrics and health; listening is the caller's. Nothing on it needs or shows a client. */
 export function createMetricsServer(registry: Registry, health: () => Health): FastifyInstance {
-  const app = Fastify({ bodyLimit: 1024, requestTimeout: 5_000, logger: false });
+  const app = Fastify({ bodyLimit: 1024, requestTimeout: 5_000, forceCloseConnections: true, logger: false });
   app.get('/metrics', async (_request, reply) => reply.type(registry.contentType).send(await registry.metrics()));
   app.get('/healthz', async (_request, reply) => {
     const state = health();

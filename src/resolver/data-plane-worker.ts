@@ -8,7 +8,7 @@ import { BatchIo } from './io/batch-io.ts';
 import type { DatagramIo, DatagramIoOptions } from './io/datagram-io.ts';
 import { DgramIo } from './io/dgram-io.ts';
 import { createStages } from './stage-settings.ts';
-import { SIGNAL, type WorkerNews, type WorkerStart } from './worker-link.ts';
+import { SIGNAL, type ThreadMessage, type WorkerNews, type WorkerStart } from './worker-link.ts';
 
 /** Runs the data plane on this thread until it is told to stop. */
 async function serve(start: WorkerStart): Promise<void> {
@@ -42,8 +42,13 @@ async function serve(start: WorkerStart): Promise<void> {
     poll,
     monotonicMillis: () => performance.now(),
   });
-  parentPort!.postMessage({ ready: true });
-  await io.run(plane);
+  const tell = (message: ThreadMessage) => parentPort!.postMessage(message);
+  tell({ ready: true, listeners: io.descriptors });
+  try {
+    await io.run(plane);
+  } finally {
+    tell({ closed: true });
+  }
   start.port.close();
 }
 

@@ -287,12 +287,17 @@ export class DataPlane implements DatagramHandler {
   #pickPort(avoid: number): number {
     const { upstreamCount, portsPerUpstream } = this.#options;
     let chosen = NONE;
+    let best = -1;
     for (let i = 1; i <= upstreamCount; i++) {
       const upstream = (this.#upstreamTurn + i) % upstreamCount;
-      if (this.#links.upstreamUp[upstream] === 0 || this.#penaltyUntil[upstream]! > this.#nowMillis) continue;
-      if (chosen === NONE || chosen === avoid) chosen = upstream;
+      const worth =
+        (this.#links.upstreamUp[upstream] === 0 ? 0 : 4) +
+        (this.#penaltyUntil[upstream]! > this.#nowMillis ? 0 : 2) +
+        (upstream === avoid ? 0 : 1);
+      if (worth <= best) continue;
+      best = worth;
+      chosen = upstream;
     }
-    if (chosen === NONE) chosen = (this.#upstreamTurn + 1) % upstreamCount;
     this.#upstreamTurn = chosen;
     const port = chosen * portsPerUpstream + (this.#draw() % portsPerUpstream);
     if (port !== this.#renewing || portsPerUpstream === 1) return port;

@@ -26,6 +26,9 @@ export function exchangeDatagram(exchange: DatagramExchange): Promise<Buffer | '
       resolve(result);
     };
     const timer = setTimeout(finish, timeoutMillis, 'timeout');
+    // An exchange under way must not keep a program alive that was told to stop.
+    timer.unref();
+    socket.unref();
     socket.once('error', () => finish('network'));
     socket.on('message', (datagram) => {
       if (isReply(datagram)) finish(datagram);

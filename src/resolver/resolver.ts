@@ -192,21 +192,32 @@ export class Resolver {
     this.counters[i + 1] = new SharedCounters(counters);
     return new Promise((resolve, reject) => {
       let served = false;
+      let listeners: readonly number[] = [];
+      let told = false;
       const fail = (error: Error) => {
         thread.serving = false;
+        told = true;
         if (served) this.#options.onEvent({ kind: 'worker-died', worker: i, reason: describeError(error) });
         else reject(error);
       };
       worker.on('message', (message: ThreadMessage) => {
         if ('failed' in message) return fail(new WartaError(message.code, message.failed));
+        if ('closed' in message) {
+          listeners = [];
+          return;
+        }
+        listeners = message.listeners;
         served = true;
         thread.serving = true;
         resolve();
       });
       worker.on('error', fail);
-      worker.once('exit', () => {
+      worker.once('exit', (code) => {
         thread.serving = false;
         port1.close();
+        // Left open they would take their share of the port's queries for good and answer none.
+        for (const fd of listeners) loadLibc().close(fd);
+        if (served && !told && !this.#stopping) fail(new Error(`it ended with code ${code}`));
         if (!this.#stopping && served) setTimeout(() => this.#restartThread(i), RESTART_MILLIS);
         reject(new WartaError('socket-failed', 'a data-plane thread ended before it served')); // nothing once it served
       });

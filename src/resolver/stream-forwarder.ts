@@ -4,6 +4,7 @@ import { EDE, EDNS_UDP_BYTES, FLAGS2, HEADER_BYTES } from '../dns/constants.ts';
 import { repeatsQuestion } from '../dns/reply.ts';
 import { OUTCOME, type SharedCounters, UPSTREAM_OUTCOME } from '../metrics/shared-counters.ts';
 import { exchangeDatagram } from './datagram-exchange.ts';
+import { NONE } from './pending-table.ts';
 import { MAX_PROXY_HEADER_BYTES, writeProxyHeader } from './proxy-header.ts';
 import type { SocketAddress } from './socket-address.ts';
 
@@ -55,9 +56,11 @@ export class StreamForwarder {
     this.#pending++;
     let ede: number = EDE.NO_REACHABLE_AUTHORITY;
     try {
+      let tried = NONE;
       for (let attempt = 0; attempt < attempts; attempt++) {
         if (attempt > 0) counters.addUpstream(UPSTREAM_OUTCOME.retried);
-        const result = await this.#ask(query, this.#pickUpstream());
+        tried = this.#pickUpstream(tried);
+        const result = await this.#ask(query, this.#options.upstreams[tried]!);
         if ('reply' in result) {
           counters.addUpstream(UPSTREAM_OUTCOME.answered);
           return result;
@@ -71,17 +74,20 @@ export class StreamForwarder {
     }
   }
 
-  /** The next upstream that is up, in turn; any when all are down. */
-  #pickUpstream(): SocketAddress {
+  /** The next upstream in turn that is up and not the one just tried; then the one just tried; then any but it. */
+  #pickUpstream(tried: number): number {
     const { upstreams, upstreamUp } = this.#options;
+    let chosen = NONE;
+    let best = -1;
     for (let i = 1; i <= upstreams.length; i++) {
       const upstream = (this.#turn + i) % upstreams.length;
-      if (Atomics.load(upstreamUp, upstream) === 0) continue;
-      this.#turn = upstream;
-      return upstreams[upstream]!;
+      const worth = (Atomics.load(upstreamUp, upstream) === 0 ? 0 : 2) + (upstream === tried ? 0 : 1);
+      if (worth <= best) continue;
+      best = worth;
+      chosen = upstream;
     }
-    this.#turn = (this.#turn + 1) % upstreams.length;
-    return upstreams[this.#turn]!;
+    this.#turn = chosen;
+    return chosen;
   }
 
   async #ask(query: StreamQuery, upstream: SocketAddress): Promise<ForwardResult> {
@@ -117,6 +123,8 @@ export class StreamForwarder {
         resolve(result);
       };
       const timer = setTimeout(finish, this.#options.timeoutMillis, { ede: EDE.NO_REACHABLE_AUTHORITY });
+      timer.unref();
+      socket.unref();
       socket.once('error', () => finish({ ede: EDE.NETWORK_ERROR }));
       socket.once('close', () => finish({ ede: EDE.NETWORK_ERROR }));
       socket.on('data', (chunk: Buffer) => {

@@ -138,7 +138,9 @@ class Connection {
     this.#stages = stages;
     this.#forwarder = forwarder;
     this.#limits = limits;
-    socket.setTimeout(limits.idleSeconds * 1000, () => {
+    socket.setTimeout(limits.idleSeconds * 1000);
+    // Not the callback of setTimeout, which is called once: the connection may go idle again after a slow answer.
+    socket.on('timeout', () => {
       if (this.#underWay === 0) socket.destroy();
     });
     socket.on('error', () => socket.destroy());

@@ -23,8 +23,14 @@ export interface WorkerStart {
 /** Shared words: a change of `NEWS` says that messages wait on the port; `STOP` above zero asks to end. */
 export const SIGNAL = { NEWS: 0, STOP: 1 } as const;
 
-/** What a thread says: that it serves, or why it ended. */
-export type ThreadMessage = { ready: true } | { failed: string; code: ErrorCode };
+/**
+ * What a thread says: that it serves, with the file descriptors of its listeners; that it has closed them; why it ended. A
+ * thread that is ended from outside, or runs out of memory, closes nothing: then the main thread must.
+ */
+export type ThreadMessage =
+  | { ready: true; listeners: readonly number[] }
+  | { closed: true }
+  | { failed: string; code: ErrorCode };
 
 /** A new table, a higher time floor, or both. */
 export interface WorkerNews {

@@ -78,8 +78,6 @@ export class RuleTable {
   readonly #notices: Uint32Array;
   readonly #templates: number;
   readonly #labelStarts = new Int32Array(MAX_LABELS);
-  readonly #firstWords = new Uint32Array(MAX_LABELS);
-  readonly #secondWords = new Uint32Array(MAX_LABELS);
   /** Block rules in force that cover the name so far: rule, entry and offset of the suffix, shortest suffix first. */
   readonly #candidates: number[] = [];
   /** Entries that a passthru took out of the last match. */
@@ -149,8 +147,6 @@ export class RuleTable {
    */
   findRule(wire: Uint8Array, offset: number): number {
     const starts = this.#labelStarts;
-    const first = this.#firstWords;
-    const second = this.#secondWords;
     let labels = 0;
     let end = offset;
     for (let size = wire[end]!; size !== 0; size = wire[end]!) {
@@ -176,14 +172,10 @@ export class RuleTable {
       }
       if (i === start) a = Math.imul(a ^ (wire[i]! & CASE_MASK), LANE_A);
       end = start;
-      first[label] = finishFirst(a, b);
-      second[label] = finishSecond(a, b);
-    }
-    // A pass of its own, so that the memory reads of all suffixes overlap; a single label is never a rule.
-    for (let label = labels - 2; label >= last; label--) {
-      if (mayContain(filter, blocks, first[label]!, second[label]!)) {
-        this.#probe(wire, starts[label]!, rootAt, first[label]!, second[label]!, label === 0);
-      }
+      if (label === labels - 1) continue; // a single label is never a rule
+      const first = finishFirst(a, b);
+      const second = finishSecond(a, b);
+      if (mayContain(filter, blocks, first, second)) this.#probe(wire, start, rootAt, first, second, label === 0);
     }
     return this.#candidateCount === 0 ? NO_RULE : this.#longestMatch();
   }

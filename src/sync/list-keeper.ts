@@ -68,6 +68,7 @@ export class ListKeeper {
   #worker: Worker | undefined;
   /** Settles when no compile thread runs: one may still be saving when the next is due. */
   #idle: Promise<unknown> = Promise.resolve();
+  #turn: Promise<void> = Promise.resolve();
   #stopped = false;
 
   constructor(options: ListKeeperOptions) {
@@ -110,7 +111,13 @@ export class ListKeeper {
   }
 
   /** Compiles when statements changed, when one signed ahead starts to count, or when nothing was compiled yet. */
-  async refresh(): Promise<void> {
+  refresh(): Promise<void> {
+    // One after another: of two at once the older reading could come second and undo the newer.
+    this.#turn = this.#turn.then(() => this.#refresh());
+    return this.#turn;
+  }
+
+  async #refresh(): Promise<void> {
     const before = this.last;
     await this.#update(true);
     if (this.last !== undefined && this.last !== before) this.#options.onTable(this.last.table);

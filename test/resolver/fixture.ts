@@ -50,6 +50,7 @@ export interface Forwarded {
 /** Sockets in memory: what is sent is kept, nothing is received but what the test brings. */
 export class FakeIo implements DatagramIo {
   readonly arena: Uint8Array;
+  readonly descriptors = [];
   readonly answers: Answer[] = [];
   readonly forwards: Forwarded[] = [];
   readonly renewed: number[] = [];

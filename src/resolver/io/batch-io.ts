@@ -259,6 +259,10 @@ export class BatchIo implements DatagramIo {
     }
   }
 
+  get descriptors(): readonly number[] {
+    return this.#listeners.map(({ fd }) => fd);
+  }
+
   answer(listener: number, slot: number, message: number, length: number): void {
     this.#enqueue(this.#listeners[listener]!, message, length, slot);
   }

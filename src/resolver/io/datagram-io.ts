@@ -34,6 +34,8 @@ export const BATCH = 64;
 /** What the data plane asks of the sockets. Offsets are into the arena. */
 export interface DatagramIo {
   readonly arena: Uint8Array;
+  /** File descriptors of the listeners that outlive the thread unless closed; none where the runtime owns them. */
+  readonly descriptors: readonly number[];
   /** Sends `arena[message, +length)` to the client whose slot starts at `slot`, from the listener it came to. */
   answer(listener: number, slot: number, message: number, length: number): void;
   /** Sends `arena[message, +length)` to the upstream that upstream port `port` is connected to. */

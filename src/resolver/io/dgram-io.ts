@@ -14,6 +14,9 @@ import {
   TICK_MILLIS,
 } from './datagram-io.ts';
 
+/** Socket buffers asked for, as the batch backend does: the system's default holds 277 small messages. */
+const BUFFERS = { recvBufferSize: 4 << 20, sendBufferSize: 4 << 20 };
+
 /** A replaced socket is closed after so long. */
 const LINGER_MILLIS = 10_000;
 
@@ -24,6 +27,7 @@ const LINGER_MILLIS = 10_000;
  */
 export class DgramIo implements DatagramIo {
   readonly arena: Uint8Array;
+  readonly descriptors: readonly number[] = [];
   readonly #options: DatagramIoOptions;
   readonly #listeners: Socket[];
   /** Sockets to upstreams; undefined where there is no way to one now. */
@@ -134,10 +138,11 @@ export class DgramIo implements DatagramIo {
 
 function openListener(address: SocketAddress): Promise<Socket> {
   const type = address.family === 6 ? 'udp6' : 'udp4';
-  const socket = createSocket({ type, reusePort: true, ipv6Only: address.family === 6 });
+  const socket = createSocket({ type, reusePort: true, ipv6Only: address.family === 6, ...BUFFERS });
   return new Promise((resolve, reject) => {
-    socket.on('error', (cause) => {
-      reject(new WartaError('socket-failed', `cannot listen on ${formatSocketAddress(address)} (UDP)`, { cause }));
+    socket.on('error', (cause: NodeJS.ErrnoException) => {
+      const text = `cannot listen on ${formatSocketAddress(address)} (UDP): ${cause.code ?? cause.message}`;
+      reject(new WartaError('socket-failed', text, { cause }));
     });
     socket.bind(address.port, address.host, () => resolve(socket));
   });
@@ -145,7 +150,7 @@ function openListener(address: SocketAddress): Promise<Socket> {
 
 /** Opens a socket to an upstream, or none when there is no way to it now. */
 function openPort(upstream: SocketAddress): Promise<Socket | undefined> {
-  const socket = createSocket(upstream.family === 6 ? 'udp6' : 'udp4');
+  const socket = createSocket({ type: upstream.family === 6 ? 'udp6' : 'udp4', ...BUFFERS });
   return new Promise((resolve) => {
     const done = (error?: Error) => {
       if (error === undefined) return resolve(socket);
