@@ -17,6 +17,7 @@ export interface Libc {
   epoll_ctl(epoll: number, operation: number, fd: number, event: Memory): number;
   epoll_wait(epoll: number, events: Memory, count: number, timeoutMillis: number): number;
   madvise(address: bigint, bytes: number, advice: number): number;
+  sched_setscheduler(thread: number, policy: number, parameters: Memory): number;
   /** Error number of this thread's last failed call. */
   errno(): number;
   /** Address of a view's first byte. Valid as long as the view's buffer is reachable: memory outside the heap never moves. */
@@ -39,6 +40,7 @@ const DECLARATIONS = [
   'int epoll_ctl(int, int, int, void*)',
   'int epoll_wait(int, void*, int, int)',
   'int madvise(int64, size_t, int)',
+  'int sched_setscheduler(int, int, void*)',
 ] as const;
 
 let loaded: Libc | undefined;
@@ -86,4 +88,20 @@ export function allocateTable(sizeBytes: number): SharedArrayBuffer {
     // Huge pages are only an optimisation; without FFI the table works on ordinary ones.
   }
   return buffer;
+}
+
+const SCHED_OTHER = 0;
+const SCHED_IDLE = 5;
+
+/**
+ * Lets the calling thread run only when no other wants the processor (`SCHED_IDLE`), or as any other again. A low priority
+ * alone is not enough: a thread that wakes up for a query would wait out the busy thread's time slice, three milliseconds.
+ * Without FFI nothing happens.
+ */
+export function runWhenIdle(idle: boolean): void {
+  try {
+    loadLibc().sched_setscheduler(0, idle ? SCHED_IDLE : SCHED_OTHER, new Int32Array(32));
+  } catch {
+    // Only an optimisation.
+  }
 }
