@@ -1,5 +1,6 @@
-import { closeSync, fstatSync, openSync, readFileSync, readSync } from 'node:fs';
+import { closeSync, fstatSync, openSync, readFileSync } from 'node:fs';
 import { WartaError } from '../base/errors.ts';
+import { readInto } from '../base/file-read.ts';
 
 /** A label and what it says; a value of several lines stays in its column. */
 export type Row = readonly [label: string, value: string];
@@ -47,11 +48,7 @@ export function readInput(path: string, maxBytes = Number.POSITIVE_INFINITY): Bu
     // A pipe has no size to go by, and whoever feeds it knows how much.
     if (!stat.isFile()) return readFileSync(file);
     const bytes = Buffer.allocUnsafe(Math.min(maxBytes, stat.size));
-    let at = 0;
-    for (let count = -1; count !== 0 && at < bytes.length; at += count) {
-      count = readSync(file, bytes, at, bytes.length - at, at);
-    }
-    return bytes.subarray(0, at);
+    return bytes.subarray(0, readInto(file, bytes));
   } catch (cause) {
     const code = (cause as NodeJS.ErrnoException).code ?? 'unknown fault';
     throw new WartaError('store-failed', `cannot read ${path} (${code}): check the path and its owner`, { cause });

@@ -9,9 +9,8 @@ export interface CompileStart {
   nowSeconds: number;
   /** Leave the processor to the data plane: it serves while this compiles. */
   background: boolean;
-  /** Where the table is saved, and what the one saved there was compiled from: the same is not saved again. */
+  /** Where the table is saved. */
   tableFile: string;
-  saved: string;
 }
 
 /** What it says: how far it is, the list, that it is saved; or why not. A list may come and the saving still fail. */

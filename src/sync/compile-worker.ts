@@ -1,7 +1,6 @@
 import { parentPort, workerData } from 'node:worker_threads';
 import { describeError, WartaError } from '../base/errors.ts';
 import { runWhenIdle } from '../base/libc.ts';
-import { RuleTable } from '../rules/rule-table.ts';
 import { saveTable } from '../rules/table-file.ts';
 import type { CompileMessage, CompileStart } from './compile-link.ts';
 import { compileList } from './compile-list.ts';
@@ -12,14 +11,6 @@ const PATIENCE_MILLIS = 15_000;
 
 const start = workerData as CompileStart;
 const tell = (message: CompileMessage) => parentPort!.postMessage(message);
-
-function fail(error: unknown): void {
-  tell({
-    kind: 'failed',
-    code: error instanceof WartaError ? error.code : 'store-failed',
-    message: describeError(error),
-  });
-}
 
 /** Compiles, hands the table over, and then saves it here: writing a big table would hold up the event loop for seconds. */
 try {
@@ -35,8 +26,9 @@ try {
   };
   const list = compileList(source, start.terms, start.termsDigest, start.nowSeconds, onProgress);
   tell({ kind: 'list', list });
-  if (new RuleTable(list.table).describe().source !== start.saved) saveTable(start.tableFile, list.table);
+  saveTable(start.tableFile, list.table);
   tell({ kind: 'saved' });
 } catch (error) {
-  fail(error);
+  const code = error instanceof WartaError ? error.code : 'store-failed';
+  tell({ kind: 'failed', code, message: describeError(error) });
 }

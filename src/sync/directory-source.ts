@@ -1,8 +1,9 @@
 import { createHash, hash } from 'node:crypto';
-import { closeSync, constants, fstatSync, openSync, readdirSync, readSync, statSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readdirSync, statSync } from 'node:fs';
 import { readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describeError, WartaError } from '../base/errors.ts';
+import { readInto } from '../base/file-read.ts';
 import { STATEMENT_MAX_BYTES } from '../register/statement.ts';
 import type { StatementLeaf } from '../register/verify-statement.ts';
 import type { SourceReading, StatementSource } from './statement-source.ts';
@@ -113,13 +114,7 @@ function readBounded(path: string, maxBytes: number): Uint8Array {
     const stats = fstatSync(file);
     if (!stats.isFile()) throw new Error('it is no file');
     const bytes = Buffer.allocUnsafe(Math.min(maxBytes, stats.size));
-    let at = 0;
-    while (at < bytes.length) {
-      const count = readSync(file, bytes, at, bytes.length - at, at);
-      if (count === 0) break;
-      at += count;
-    }
-    return bytes.subarray(0, at);
+    return bytes.subarray(0, readInto(file, bytes));
   } finally {
     closeSync(file);
   }

@@ -7,12 +7,10 @@ import { Worker } from 'node:worker_threads';
 import { writeDurably } from '../base/durable-file.ts';
 import { describeError, type ErrorCode, WartaError } from '../base/errors.ts';
 import type { AnswerOptions } from '../rules/answer-template.ts';
-import { RuleTable } from '../rules/rule-table.ts';
 import { RuleTableBuilder } from '../rules/rule-table-builder.ts';
 import { loadTable } from '../rules/table-file.ts';
 import type { CompileMessage, CompileStart } from './compile-link.ts';
 import type { CompiledList, ListTerms } from './compile-list.ts';
-
 import { DirectorySource } from './directory-source.ts';
 
 export interface ListKeeperOptions {
@@ -60,14 +58,14 @@ export class ListKeeper {
   readonly #options: ListKeeperOptions;
   readonly #source: DirectorySource;
   readonly #tableFile: string;
-  /** What the saved table was compiled from. */
-  #saved = '';
+  /** A list was handed over and is being saved. */
   #saving = false;
   #version = '';
   #timer: NodeJS.Timeout | undefined;
   #worker: Worker | undefined;
   /** Settles when no compile thread runs: one may still be saving when the next is due. */
   #idle: Promise<unknown> = Promise.resolve();
+  /** Settles when every refresh asked for is done. */
   #turn: Promise<void> = Promise.resolve();
   #stopped = false;
 
@@ -90,7 +88,6 @@ export class ListKeeper {
       if (!source.startsWith(`${digestTerms(this.#readTerms())}:`)) {
         throw new WartaError('table-foreign', 'the saved table was compiled on other terms');
       }
-      this.#saved = source;
       this.#tell({ kind: 'loaded', rules: table.ruleCount, seconds: (performance.now() - began) / 1000 });
       return table.buffer;
     } catch (error) {
@@ -193,7 +190,6 @@ export class ListKeeper {
       nowSeconds: this.#options.nowSeconds(),
       background,
       tableFile: this.#tableFile,
-      saved: this.#saved,
     };
     return new Promise((resolve, reject) => {
       const worker = new Worker(new URL('./compile-worker.ts', import.meta.url), { workerData: start });
@@ -204,11 +200,9 @@ export class ListKeeper {
         if (message.kind === 'saved') this.#saving = false;
         if (message.kind === 'list') {
           this.#saving = true;
-          this.#saved = new RuleTable(message.list.table).describe().source;
           resolve(message.list);
         }
         if (message.kind === 'failed') {
-          if (this.#saving) this.#saved = '';
           const error = new WartaError(message.code, message.message);
           if (this.#saving) this.#tellFailure(error);
           else reject(error);
