@@ -1,5 +1,4 @@
 import { createSocket, type Socket } from 'node:dgram';
-import { createServer } from 'node:net';
 
 export const NOERROR = 0;
 export const NXDOMAIN = 3;
@@ -45,36 +44,6 @@ export function startProbe(port: number, expected: Record<string, number>): Prob
   timer = setInterval(ask, POLL_MILLIS);
   ask();
   return { answered, stop };
-}
-
-/** Below the kernel's ephemeral range, so that no client socket takes a port between its choice and its use. */
-const LOWEST_PORT = 20_000;
-const PORT_COUNT = 12_000;
-let nextPort = process.pid % PORT_COUNT;
-
-/** Returns a port of 127.0.0.1 that is free for UDP and TCP, another one each time. */
-export async function findFreePort(): Promise<number> {
-  for (let tried = 0; tried < PORT_COUNT; tried++) {
-    const port = LOWEST_PORT + (nextPort++ % PORT_COUNT);
-    if ((await canBindUdp(port)) && (await canBindTcp(port))) return port;
-  }
-  throw new Error(`no port of 127.0.0.1 from ${LOWEST_PORT} up is free`);
-}
-
-function canBindUdp(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = createSocket('udp4');
-    socket.on('error', () => resolve(false));
-    socket.bind(port, '127.0.0.1', () => socket.close(() => resolve(true)));
-  });
-}
-
-function canBindTcp(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const server = createServer();
-    server.on('error', () => resolve(false));
-    server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)));
-  });
 }
 
 /** Closes a socket that may be closed already. */

@@ -62,12 +62,12 @@ export async function startNode(config: Config, log: Logger, onProgress?: (share
   });
   const upstreams = findUpstreams(config);
   const table = await keeper.open();
-  resolver = await Resolver.start(resolverOptions(config, upstreams, table, floor.seconds, log));
-  let metrics: FastifyInstance | undefined;
+  let metrics: FastifyInstance;
   try {
+    resolver = await Resolver.start(resolverOptions(config, upstreams, table, floor.seconds, log));
     metrics = await openMetrics(config, resolver, keeper, upstreams, nowSeconds);
   } catch (error) {
-    await Promise.all([resolver.stop(), keeper.stop()]);
+    await Promise.all([resolver?.stop(), keeper.stop()]);
     throw error;
   }
   keeper.follow();
@@ -87,7 +87,7 @@ export async function startNode(config: Config, log: Logger, onProgress?: (share
     metricsAddress: parseSocketAddress(config.metrics.listen, METRICS_PORT),
     async stop() {
       clearInterval(timer);
-      await Promise.all([running.stop(), keeper.stop(), metrics?.close()]);
+      await Promise.all([running.stop(), keeper.stop(), metrics.close()]);
     },
   };
 }

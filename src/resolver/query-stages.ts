@@ -94,13 +94,13 @@ export class QueryStages {
     if (verdict !== SCAN.OK) return limited ? this.#drop(OUTCOME.limited) : this.#refuse(wire, start, verdict);
     if (limited) {
       counters.addOutcome(OUTCOME.limited);
-      return this.finish(wire, start, composeEmptyAnswer(wire, start, scan, RCODE.NOERROR, { truncated: true }));
+      return this.#finish(wire, start, composeEmptyAnswer(wire, start, scan, RCODE.NOERROR, { truncated: true }));
     }
     const rule = isInternetClass(scan.qclass) ? this.#findRule(wire, scan.qname) : NO_RULE;
     if (rule !== NO_RULE) {
       const limit = stream ? capacity : Math.min(capacity, this.clientBytes);
       const answer = this.#block(rule, wire, start, limit, false);
-      if (answer !== VERDICT.FORWARD) return this.finish(wire, start, answer);
+      if (answer !== VERDICT.FORWARD) return this.#finish(wire, start, answer);
     }
     this.forwardBytes = removeCookie(wire, start, length, scan);
     capUdpSize(wire, scan, this.cookie === undefined ? 0 : COOKIE_ROOM_BYTES);
@@ -108,7 +108,7 @@ export class QueryStages {
   }
 
   /** Adds the cookie, if the query had one, to an answer composed in `wire`, and returns the answer's length. */
-  finish(wire: Uint8Array, start: number, length: number): number {
+  #finish(wire: Uint8Array, start: number, length: number): number {
     return this.cookie === undefined ? length : appendCookie(wire, start, length, this.cookie);
   }
 
@@ -165,7 +165,7 @@ export class QueryStages {
   #refuse(wire: Uint8Array, start: number, verdict: number): number {
     const [outcome, rcode] = REFUSALS[verdict]!;
     this.#options.counters.addOutcome(outcome);
-    return this.finish(wire, start, composeEmptyAnswer(wire, start, this.scan, rcode));
+    return this.#finish(wire, start, composeEmptyAnswer(wire, start, this.scan, rcode));
   }
 
   #findRule(wire: Uint8Array, qname: number): number {

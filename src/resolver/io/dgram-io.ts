@@ -21,8 +21,8 @@ const BUFFERS = { recvBufferSize: 4 << 20, sendBufferSize: 4 << 20 };
 const LINGER_MILLIS = 10_000;
 
 /**
- * Datagram I/O by Node's own `dgram`, one message at a time on the event loop: for systems without FFI. A third of the
- * batch backend's throughput. On a wildcard address the kernel picks the source address of answers: hosts with several
+ * Datagram I/O by Node's own `dgram`, one message at a time on the event loop: for systems without FFI.
+ * On a wildcard address the kernel picks the source address of answers: hosts with several
  * addresses list them one by one. Clients with link-local addresses get no answer: `dgram` tells no interface.
  */
 export class DgramIo implements DatagramIo {
