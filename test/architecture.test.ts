@@ -14,12 +14,29 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   rules: ['base', 'dns'],
   register: ['base', 'dns', 'rules'],
   resolver: ['base', 'dns', 'rules', 'metrics'],
-  sync: ['base', 'rules', 'register', 'metrics'],
-  cli: ['base', 'config', 'metrics', 'dns', 'rules', 'register', 'resolver', 'sync'],
+  log: ['base'],
+  trust: ['base'],
+  sync: ['base', 'rules', 'register', 'log', 'trust', 'metrics'],
+  control: ['base', 'register', 'log', 'trust', 'metrics'],
+  audit: ['base', 'dns', 'rules', 'register', 'log', 'trust', 'sync'],
+  cli: [
+    'base',
+    'config',
+    'metrics',
+    'dns',
+    'rules',
+    'register',
+    'resolver',
+    'log',
+    'trust',
+    'sync',
+    'control',
+    'audit',
+  ],
 };
 
 /** What enforcement must survive without. */
-const CONTROL_PLANE = ['register', 'control', 'store'];
+const CONTROL_PLANE = ['register', 'log', 'trust', 'sync', 'control', 'audit', 'store'];
 
 const IMPORT =
   /\b(?:from|import)\s*\(?\s*(['"`])(?<module>[^'"`]+)\1|\bnew\s+URL\(\s*(['"`])(?<url>[^'"`]+\.ts)\3\s*,\s*import\.meta\.url/g;
