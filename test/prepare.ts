@@ -13,7 +13,19 @@ const PROGRAMS = [
   { program: 'kdig', debianPackage: 'knot-dnsutils', suites: 'interop/second-parsers' },
   { program: 'drill', debianPackage: 'ldnsutils', suites: 'interop/second-parsers' },
   { program: 'dnsperf', debianPackage: 'dnsperf', suites: 'interop/real-upstreams' },
+  { program: 'go', debianPackage: 'golang-go', suites: 'interop/go-log' },
+  {
+    program: 'golang.org/x/mod',
+    file: '/usr/share/gocode/src/golang.org/x/mod/sumdb/tlog/tlog.go',
+    debianPackage: 'golang-golang-x-mod-dev',
+    suites: 'interop/go-log',
+  },
 ] as const;
+
+/** Whether what tests run is installed: a program, or the file that a package of another kind has. */
+function isPresent(entry: (typeof PROGRAMS)[number]): boolean {
+  return 'file' in entry ? existsSync(entry.file) : hasProgram(entry.program);
+}
 
 /** The list of sites is no dependency: its install script would fetch it anew from the web. */
 const TOP_SITES = {
@@ -25,7 +37,7 @@ const TOP_SITES = {
 /** Obtains what tests need besides npm's packages. Returns one line for each thing that could not be had. */
 export function prepare(): string[] {
   installPrograms();
-  const missing: string[] = PROGRAMS.filter(({ program }) => !hasProgram(program)).map(
+  const missing: string[] = PROGRAMS.filter((entry) => !isPresent(entry)).map(
     ({ program, debianPackage, suites }) =>
       `${program} is missing (Debian package ${debianPackage}): without it these are skipped: ${suites}`,
   );
@@ -37,7 +49,7 @@ export function prepare(): string[] {
 
 /** Installs the Debian packages of missing programs when this is root on Debian. */
 function installPrograms(): void {
-  const packages = PROGRAMS.filter(({ program }) => !hasProgram(program)).map(({ debianPackage }) => debianPackage);
+  const packages = PROGRAMS.filter((entry) => !isPresent(entry)).map(({ debianPackage }) => debianPackage);
   const isDebian = existsSync('/etc/debian_version') && existsSync('/usr/bin/apt-get');
   if (packages.length === 0 || !isDebian || process.getuid?.() !== 0) return;
   console.log(`installing Debian packages that the tests run: ${packages.join(' ')}`);

@@ -24,6 +24,7 @@ export type ErrorCode =
   | 'annex-malformed'
   | 'annex-mismatch'
   | 'disclosure-invalid'
+  | 'proof-invalid'
   | 'note-invalid'
   | 'log-invalid'
   | 'log-busy'

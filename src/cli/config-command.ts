@@ -4,10 +4,11 @@ import { describeError, WartaError } from '../base/errors.ts';
 import { paint } from '../base/terminal.ts';
 import { type Config, countWorkers, loadConfig, readSystemResolvers } from '../config/config.ts';
 import { type Authorities, parseAuthorities } from '../register/authorities.ts';
+import { hashHex } from '../register/canonical.ts';
 import { type Pack, parsePack } from '../register/pack.ts';
 import { ClientAcl } from '../resolver/client-acl.ts';
 import { parseSocketAddress } from '../resolver/socket-address.ts';
-import { DirectorySource } from '../sync/directory-source.ts';
+import { readDirectory } from '../sync/directory-source.ts';
 import { findUpstreams } from './node.ts';
 import { composeRows, countOf, printJson, type Row, readInput } from './output.ts';
 
@@ -35,6 +36,7 @@ interface NamedFiles {
   pack?: Pack;
   packSha256?: string;
   statements?: number;
+  rootSha256?: string;
 }
 
 /** `warta config validate`. */
@@ -106,12 +108,20 @@ function checkFiles({ register }: Config, files: NamedFiles): Problem[] {
     const { pack, sha256 } = parsePack(readInput(register.policyPack));
     Object.assign(files, { pack, packSha256: sha256 });
   });
-  noteFault(problems, 'register.authorities', () => {
-    files.authorities = parseAuthorities(readInput(register.authorities).toString(), files.packSha256);
-  });
-  noteFault(problems, 'register.directory', () => {
-    files.statements = new DirectorySource(register.directory).read().leaves.length;
-  });
+  const { root, authorities, directory } = register;
+  if (root !== undefined) {
+    noteFault(problems, 'register.root', () => {
+      files.rootSha256 = hashHex(readInput(root));
+    });
+  }
+  if (directory !== undefined && authorities !== undefined) {
+    noteFault(problems, 'register.authorities', () => {
+      files.authorities = parseAuthorities(readInput(authorities).toString(), files.packSha256);
+    });
+    noteFault(problems, 'register.directory', () => {
+      files.statements = readDirectory(directory).leaves.length;
+    });
+  }
   return problems;
 }
 
@@ -126,9 +136,6 @@ function summarise(config: Config, files: NamedFiles): Row[] {
   const { register, resolver, answer } = config;
   const threads = countOf(countWorkers(resolver.workers), 'data-plane thread');
   const prefixes = resolver.allow.join(', ');
-  const officers = [...files.authorities!.byId.values()].map(
-    ({ id, officers }) => `${id} with ${countOf(officers.length, 'officer')}`,
-  );
   return [
     ['listen', `${resolver.listen.join(', ')} (UDP, TCP)`],
     ['upstreams', describeUpstreams(resolver.upstreams)],
@@ -137,12 +144,32 @@ function summarise(config: Config, files: NamedFiles): Row[] {
     ['clients', prefixes],
     ['limits', describeLimits(resolver)],
     ['licensee', register.licensee],
-    ['register', `${register.directory} (${countOf(files.statements!, 'statement')})`],
-    ['authorities', `${register.authorities} (version ${files.authorities!.version}: ${officers.join(', ')})`],
+    ...describeRegister(register, files),
     ['policy pack', `${register.policyPack} (${files.pack!.id} version ${files.pack!.version})`],
     ['answers', `by ${answer.operator}, in ${answer.language}, kept for ${answer.maxTtlSeconds} s at most`],
     ['metrics', `http://${config.metrics.listen}/metrics`],
     ['state', config.state],
+  ];
+}
+
+/** Where the register is, and what trust in it begins with. */
+function describeRegister(register: Config['register'], files: NamedFiles): Row[] {
+  if (register.mirrors !== undefined) {
+    const { node, mirrors, root, sealed, receipts, pollSeconds } = register;
+    return [
+      ['node', node],
+      ['register', `${mirrors.join(', ')} (asked every ${pollSeconds} s)`],
+      ['root', `${root} (SHA-256 ${files.rootSha256}: compare it with the regulator's)`],
+      ['sealed', sealed ?? 'none: sealed notices are not applied'],
+      ['receipts', receipts ?? 'not sent'],
+    ];
+  }
+  const officers = [...files.authorities!.byId.values()].map(
+    ({ id, officers }) => `${id} with ${countOf(officers.length, 'officer')}`,
+  );
+  return [
+    ['register', `${register.directory} (${countOf(files.statements!, 'statement')}; no log vouches for it)`],
+    ['authorities', `${register.authorities} (version ${files.authorities!.version}: ${officers.join(', ')})`],
   ];
 }
 

@@ -1,16 +1,29 @@
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
+import { stringify } from 'yaml';
+import { writeDurably } from '../base/durable-file.ts';
 import { describeError, WartaError } from '../base/errors.ts';
 import { paint } from '../base/terminal.ts';
 import { type Config, type ConfigSource, checkConfig } from '../config/config.ts';
 import { formatSocketAddress } from '../resolver/socket-address.ts';
-import { DemoRegister, PACK_FILE, PACKAGE_ROOT } from './demo-register.ts';
+import { type DemoLog, DemoPlaces, enrolDemoNode, prepareDemo, startDemoLog } from './demo-log.ts';
+import { PACK_FILE } from './demo-register.ts';
 import { createLog } from './log.ts';
-import { type Node, startNode } from './node.ts';
+import { NODE_KEY_FILE, type Node, startNode } from './node.ts';
 import { waitForSignal } from './signals.ts';
 
-const SAMPLES_FOLDER = join(PACKAGE_ROOT, 'policies/samples');
+const LICENSEE = 'DEMO-NSP-1';
+const NODE = 'demo-node';
+/** Short, so that what is submitted by hand is seen at once. */
+const POLL_SECONDS = 2;
+
+interface DemoOptions {
+  var: string;
+  listen: string;
+  metrics: string;
+  log?: string;
+  upstream?: string[];
+}
 
 /** Adds `warta demo`, which is what `npm start` runs. */
 export function registerDemoCommand(program: Command): void {
@@ -20,80 +33,91 @@ export function registerDemoCommand(program: Command): void {
     .option('--var <folder>', 'where keys, statements and tables are kept', 'var')
     .option('--listen <address>', 'address of the resolver', '127.0.0.1:5300')
     .option('--metrics <address>', 'address of the metrics', '127.0.0.1:9100')
+    .option('--log <address>', 'address of the log; 127.0.0.1:8053 if it is free, otherwise any port that is')
     .option('--upstream <address...>', 'resolvers to forward to; those of /etc/resolv.conf otherwise')
-    .action(async (options: { var: string; listen: string; metrics: string; upstream?: string[] }) => {
-      const folder = resolve(options.var);
-      const first = prepareDemo(folder, Math.floor(Date.now() / 1000));
-      const config = demoConfig(folder, options);
-      const asked = waitForSignal();
-      const node = await startNode(config, createLog('warn'));
-      console.log(describeDemo(folder, first, config, node));
-      const signal = await asked;
-      console.log(`\n${signal}: stopping`);
-      await node.stop();
-    });
+    .action(runDemo);
 }
 
-/**
- * Makes keys, authorities and signed sample notices in `folder` unless they are there. Returns whether this was the first
- * time. Authorities are written last, so a start that was cut short begins again.
- */
-export function prepareDemo(folder: string, nowSeconds: number): boolean {
-  const register = new DemoRegister(folder);
-  if (existsSync(register.authoritiesFile)) return false;
-  for (const sample of readdirSync(SAMPLES_FOLDER).filter((name) => name.endsWith('.yaml'))) {
-    register.publish(sample.replace(/\.yaml$/, ''), readFileSync(join(SAMPLES_FOLDER, sample), 'utf8'), nowSeconds);
+/** Runs the demo: a witness and a log as processes of their own, a resolver that follows the log in this one. */
+async function runDemo(options: DemoOptions): Promise<void> {
+  const places = new DemoPlaces(resolve(options.var));
+  const configFile = join(places.folder, 'warta.yaml');
+  checkDemo(composeSource(places, options, 'http://127.0.0.1/'), configFile); // a wrong option is told before anything runs
+  const log = createLog('warn');
+  const asked = waitForSignal();
+  const first = await prepareDemo(places, Math.floor(Date.now() / 1000));
+  const demoLog = await startDemoLog(places, options.log, log);
+  let node: Node | undefined;
+  try {
+    const source = composeSource(places, options, demoLog.url);
+    await enrolDemoNode(places, LICENSEE, NODE, join(source.state, NODE_KEY_FILE));
+    writeDurably(configFile, stringify(JSON.parse(JSON.stringify(source))));
+    const config = checkDemo(source, configFile);
+    node = await startNode(config, log);
+    console.log(describeDemo(places, first, config, node, demoLog));
+    const signal = await asked;
+    console.log(`\n${signal}: stopping`);
+  } finally {
+    await Promise.all([node?.stop(), demoLog.stop()]);
   }
-  register.writeAuthorities(nowSeconds);
-  return true;
 }
 
-function demoConfig(folder: string, options: { listen: string; metrics: string; upstream?: string[] }): Config {
-  const source: ConfigSource = {
-    state: join(folder, 'resolver'),
+function composeSource(places: DemoPlaces, options: DemoOptions, url: string): ConfigSource {
+  return {
+    state: join(places.folder, 'resolver'),
     register: {
-      licensee: 'DEMO-NSP-1',
-      directory: join(folder, 'register'),
-      authorities: join(folder, 'authorities.json'),
+      licensee: LICENSEE,
       policyPack: PACK_FILE,
-      rescanSeconds: 2,
+      mirrors: [url],
+      root: places.rootFile,
+      node: NODE,
+      pollSeconds: POLL_SECONDS,
+      sealed: url,
+      receipts: `${url}receipts`,
     },
     resolver: { listen: [options.listen], upstreams: options.upstream ?? 'system' },
     answer: { operator: 'Demo ISP' },
     metrics: { listen: options.metrics },
   };
+}
+
+/** @throws {WartaError} `usage`: in a demo only the command line can be wrong. */
+function checkDemo(source: ConfigSource, file: string): Config {
   try {
-    return checkConfig(source, join(folder, 'demo'));
+    return checkConfig(source, file);
   } catch (error) {
     throw new WartaError('usage', describeError(error), { cause: error });
   }
 }
 
-/** What runs where, and three commands to try. */
-function describeDemo(folder: string, first: boolean, config: Config, node: Node): string {
+/** What runs where, and a few commands to try. */
+function describeDemo(places: DemoPlaces, first: boolean, config: Config, node: Node, log: DemoLog): string {
   const { resolver, upstreams } = node;
-  const listen = resolver.listen.map(formatSocketAddress).join(', ');
   const { host, port } = resolver.listen[0]!;
   const row = (what: string, where: string) => `  ${what.padEnd(11)} ${paint('cyan', where)}`;
+  const warta = 'npm run -s warta --';
   const dig = `dig @${host} -p ${port}`;
-  const verify = `npm run -s warta -- notice verify --directory ${config.register.directory} --authorities ${config.register.authorities}`;
   const attempt = (command: string, what: string) => `  ${paint('green', command)}\n      ${what}`;
+  const keys = first ? '(demo keys made now: never use them for real)' : '(as the last start left them)';
   return [
     '',
     paint('bold', 'Warta is running.'),
-    row('resolver', `${listen} (UDP, TCP; ${resolver.io} I/O)`),
+    row('log', `${log.url} (checkpoints, tiles, annexes, TUF repository)`),
+    row('witness', `${log.witnessUrl} (cosigns each checkpoint)`),
+    row('resolver', `${resolver.listen.map(formatSocketAddress).join(', ')} (UDP, TCP; ${resolver.io} I/O)`),
     row('upstream', upstreams.map(formatSocketAddress).join(', ')),
-    row('rules', `${resolver.table.ruleCount} from signed sample notices`),
+    row('rules', `${resolver.table.ruleCount} from signed sample notices on the log`),
     row('metrics', `http://${config.metrics.listen}/metrics`),
-    row(
-      'files',
-      `${folder} ${first ? '(demo keys made now: never use them for real)' : '(as the last start left them)'}`,
-    ),
+    row('files', `${places.folder} ${keys}`),
     '',
     paint('bold', 'Try:'),
     attempt(`${dig} www.invest-now.example`, "blocked: NXDOMAIN, EDE 16 and the notice's reference"),
     attempt(`${dig} complaints.invest-now.example`, 'an exclusion of the same notice: forwarded like any other name'),
-    attempt(verify, 'every statement with its verdict, and what the guard-rails refuse'),
+    attempt(
+      `${warta} resolver status --config ${join(places.folder, 'warta.yaml')}`,
+      'what is in force, and since when',
+    ),
+    attempt(`${warta} log status --config ${places.logConfig}`, 'the log, its witness, how fresh it is'),
     '',
     'Ctrl-C stops it.',
   ].join('\n');

@@ -3,7 +3,7 @@ import { existsSync, readFileSync } from 'node:fs';
 import { dirname, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { writeDurably } from '../base/durable-file.ts';
-import { composeDraft } from '../register/draft.ts';
+import { composeDraft, type Draft } from '../register/draft.ts';
 import { type Signer, signEnvelope } from '../register/envelope.ts';
 import { createKey, publicKeyOf, readPrivateKey, writePrivateKey } from '../register/key.ts';
 import { parsePack } from '../register/pack.ts';
@@ -14,58 +14,92 @@ import { ANNEXES_FOLDER, STATEMENTS_FOLDER } from '../sync/directory-source.ts';
 export const PACKAGE_ROOT = resolve(dirname(fileURLToPath(import.meta.url)), '../..');
 export const PACK_FILE = join(PACKAGE_ROOT, 'policies/my-cma1998.yaml');
 
+/** The authority of the demo, in whose name everything is signed. */
+export const DEMO_AUTHORITY = 'mcmc';
+
 /** Two officers whose keys lie side by side, which real ones never do. */
 const OFFICERS = ['officer-one', 'officer-two'] as const;
 const VALID_DAYS = 5 * 365;
 const DAY_SECONDS = 86_400;
 
-/** A register directory with keys, authorities and signed statements of its own, for the demo and for benches. */
+/** What authorities.json says besides the officers when the register is on a log. */
+export interface LogTerms {
+  log: { origin: string; publicKey: string };
+  witnesses: readonly { name: string; publicKey: string }[];
+  quorum: number;
+  /** Public key of the officer who signs heartbeats and nothing else. */
+  heartbeatKey: string;
+}
+
+/** Reads a key file, or makes it when it is not there. */
+export function keepKey(file: string) {
+  if (!existsSync(file)) writePrivateKey(file, createKey().privatePem);
+  return readPrivateKey(file);
+}
+
+/** The officers of the demo. */
+export class DemoOfficers {
+  readonly #signers: Signer[];
+
+  /** Makes their keys in `folder` unless they are there. */
+  constructor(folder: string) {
+    this.#signers = OFFICERS.map((keyId) => ({ keyId, privateKey: keepKey(join(folder, `${keyId}.pem`)) }));
+  }
+
+  /** Completes a draft and signs it with both keys. */
+  sign(draftSource: string, nowSeconds: number): Draft & { envelope: Buffer } {
+    const draft = composeDraft(draftSource, { nowSeconds, random: (sizeBytes) => randomBytes(sizeBytes) });
+    return { ...draft, envelope: signEnvelope(draft.payload, this.#signers) };
+  }
+
+  /** Composes authorities.json: one authority with both officers, for every category and instrument of the pack. */
+  composeAuthorities(nowSeconds: number, { heartbeatKey, ...log }: Partial<LogTerms> = {}): string {
+    const { pack, sha256 } = parsePack(readFileSync(PACK_FILE));
+    const composeOfficer = (id: string, publicKey: string) => ({
+      id,
+      name: `Demo ${id}`,
+      role: 'approving-officer',
+      publicKey,
+      validFrom: formatInstant(nowSeconds - DAY_SECONDS),
+      validUntil: formatInstant(nowSeconds + VALID_DAYS * DAY_SECONDS),
+    });
+    const officers = this.#signers.map(({ keyId, privateKey }) => composeOfficer(keyId, publicKeyOf(privateKey)));
+    const heartbeat = heartbeatKey && { ...composeOfficer('heartbeat', heartbeatKey), may: ['heartbeat'] };
+    const authority = {
+      id: DEMO_AUTHORITY,
+      name: 'MCMC (demo keys, no authority)',
+      categories: pack.categories.map((category) => category.id),
+      instruments: pack.instruments.map((instrument) => instrument.id),
+      thresholds: { notice: 2, release: 1 },
+      officers: heartbeat ? [...officers, heartbeat] : officers,
+    };
+    const file = { version: 1, policyPack: { id: pack.id, sha256 }, authorities: [authority], ...log };
+    return `${JSON.stringify(file, null, 2)}\n`;
+  }
+}
+
+/** A register directory with keys, authorities and signed statements of its own, for benches and laboratories. */
 export class DemoRegister {
   readonly directory: string;
   readonly authoritiesFile: string;
-  readonly #signers: Signer[];
+  readonly #officers: DemoOfficers;
 
   /** Makes the officers' keys in `folder/keys` unless they are there. */
   constructor(folder: string) {
     this.directory = join(folder, 'register');
     this.authoritiesFile = join(folder, 'authorities.json');
-    this.#signers = OFFICERS.map((keyId) => {
-      const file = join(folder, 'keys', `${keyId}.pem`);
-      if (!existsSync(file)) writePrivateKey(file, createKey().privatePem);
-      return { keyId, privateKey: readPrivateKey(file) };
-    });
+    this.#officers = new DemoOfficers(join(folder, 'keys'));
   }
 
   /** Completes a draft, signs it with both keys and puts it into the register as `statements/<name>.json`. */
   publish(name: string, draftSource: string, nowSeconds: number): void {
-    const draft = composeDraft(draftSource, { nowSeconds, random: (sizeBytes) => randomBytes(sizeBytes) });
-    if (draft.annex) {
-      writeDurably(join(this.directory, ANNEXES_FOLDER, `${draft.annex.digest}.jsonl`), draft.annex.bytes);
-    }
-    const envelope = signEnvelope(draft.payload, this.#signers);
+    const { annex, envelope } = this.#officers.sign(draftSource, nowSeconds);
+    if (annex) writeDurably(join(this.directory, ANNEXES_FOLDER, `${annex.digest}.jsonl`), annex.bytes);
     writeDurably(join(this.directory, STATEMENTS_FOLDER, `${name}.json`), envelope);
   }
 
-  /** Writes authorities.json: one authority with both officers, for every category and instrument of the pack. */
+  /** Writes authorities.json. */
   writeAuthorities(nowSeconds: number): void {
-    const { pack, sha256 } = parsePack(readFileSync(PACK_FILE));
-    const officers = this.#signers.map(({ keyId, privateKey }) => ({
-      id: keyId,
-      name: `Demo ${keyId}`,
-      role: 'approving-officer',
-      publicKey: publicKeyOf(privateKey),
-      validFrom: formatInstant(nowSeconds - DAY_SECONDS),
-      validUntil: formatInstant(nowSeconds + VALID_DAYS * DAY_SECONDS),
-    }));
-    const authority = {
-      id: 'mcmc',
-      name: 'MCMC (demo keys, no authority)',
-      categories: pack.categories.map((category) => category.id),
-      instruments: pack.instruments.map((instrument) => instrument.id),
-      thresholds: { notice: 2, release: 1 },
-      officers,
-    };
-    const file = { version: 1, policyPack: { id: pack.id, sha256 }, authorities: [authority] };
-    writeDurably(this.authoritiesFile, `${JSON.stringify(file, null, 2)}\n`);
+    writeDurably(this.authoritiesFile, this.#officers.composeAuthorities(nowSeconds));
   }
 }

@@ -1,5 +1,5 @@
 import { randomBytes, randomInt } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { networkInterfaces } from 'node:os';
 import { join } from 'node:path';
 import type { FastifyInstance } from 'fastify';
@@ -10,18 +10,22 @@ import { systemClock } from '../base/clock.ts';
 import { WartaError } from '../base/errors.ts';
 import { type Config, countWorkers, readSystemResolvers } from '../config/config.ts';
 import { createMetricsServer } from '../metrics/metrics-server.ts';
-import { registerRegisterMetrics } from '../metrics/register-metrics.ts';
+import { registerLogMetrics, registerRegisterMetrics } from '../metrics/register-metrics.ts';
 import { registerResolverMetrics } from '../metrics/resolver-metrics.ts';
+import { createKey, writePrivateKey } from '../register/key.ts';
 import { Resolver, type ResolverEvent, type ResolverOptions } from '../resolver/resolver.ts';
 import { formatSocketAddress, parseSocketAddress, type SocketAddress } from '../resolver/socket-address.ts';
 import type { AnswerOptions } from '../rules/answer-template.ts';
-import { type ListEvent, ListKeeper } from '../sync/list-keeper.ts';
+import { type ListEvent, ListKeeper, type ListKeeperOptions } from '../sync/list-keeper.ts';
 import { TimeFloor } from '../sync/time-floor.ts';
+import { composeStatus } from './node-status.ts';
 
 /** Void statements written to the log one by one; the report has all of them. */
 const MAX_LOGGED_VERDICTS = 100;
 const DNS_PORT = 53;
 const METRICS_PORT = 9100;
+/** The node's own key: signs receipts, and asks for sealed annexes. */
+export const NODE_KEY_FILE = 'node-key.pem';
 /** How often the time floor follows the clock, first so long after the start: a clock set wrong at boot is right by then. */
 const FLOOR_MILLIS = 600_000;
 
@@ -45,18 +49,18 @@ export async function startNode(config: Config, log: Logger, onProgress?: (share
   const nowSeconds = () => Math.max(systemClock.wallMillis() / 1000, floor.seconds);
   let resolver: Resolver | undefined;
   const keeper = new ListKeeper({
-    directory: config.register.directory,
-    authoritiesFile: config.register.authorities,
+    ...placeOptions(config),
     packFile: config.register.policyPack,
     licensee: config.register.licensee,
     answer: answerOptions(config),
+    mode: config.resolver.mode,
     state: config.state,
-    rescanSeconds: config.register.rescanSeconds,
     nowSeconds,
     onTable: (table) => resolver?.swap(table),
     onEvent: (event) => {
       logListEvent(log, event);
       if (event.kind === 'compiled') raiseFloor(floor, resolver, event.list.newestSignedAtSeconds, log);
+      if (event.kind === 'looked') raiseFloor(floor, resolver, event.status.freshAtSeconds, log);
     },
     onProgress,
   });
@@ -89,6 +93,28 @@ export async function startNode(config: Config, log: Logger, onProgress?: (share
       clearInterval(timer);
       await Promise.all([running.stop(), keeper.stop(), metrics.close()]);
     },
+  };
+}
+
+/** Where the register is and what trust in it begins with. A node on a log gets a key of its own at its first start. */
+function placeOptions({
+  register,
+  state,
+}: Config): Pick<ListKeeperOptions, 'place' | 'anchorFile' | 'intervalSeconds'> {
+  const { mirrors, sealed, receipts, node } = register;
+  if (mirrors === undefined) {
+    return {
+      place: { kind: 'directory', directory: register.directory! },
+      anchorFile: register.authorities!,
+      intervalSeconds: register.rescanSeconds,
+    };
+  }
+  const keyFile = join(state, NODE_KEY_FILE);
+  if (!existsSync(keyFile)) writePrivateKey(keyFile, createKey().privatePem);
+  return {
+    place: { kind: 'log', mirrors, sealed, receipts, node, keyFile },
+    anchorFile: register.root!,
+    intervalSeconds: register.pollSeconds,
   };
 }
 
@@ -194,7 +220,7 @@ async function openMetrics(
   registerRegisterMetrics(
     registry,
     {
-      verdicts: () => countVerdicts(keeper),
+      verdicts: () => keeper.last?.verdictCounts ?? { ok: 0 },
       refusedEntries: () => keeper.last?.refusedCount ?? 0,
       newestSignedAtSeconds: () => keeper.last?.newestSignedAtSeconds,
       readAtSeconds: () => keeper.readAtSeconds,
@@ -202,10 +228,11 @@ async function openMetrics(
     },
     nowSeconds,
   );
-  const app = createMetricsServer(registry, () => ({
-    serving: resolver.serving,
-    notes: describeHealth(config, resolver, keeper, nowSeconds()),
-  }));
+  if (config.register.mirrors !== undefined) registerLogMetrics(registry, () => keeper.status, nowSeconds);
+  const health = () => ({ serving: resolver.serving, notes: describeHealth(config, resolver, keeper, nowSeconds()) });
+  const app = createMetricsServer(registry, health, () =>
+    composeStatus({ config, keeper, nowSeconds: nowSeconds(), health: health(), rules: resolver.table.ruleCount }),
+  );
   const address = parseSocketAddress(config.metrics.listen, METRICS_PORT);
   try {
     await app.listen({ host: address.host, port: address.port });
@@ -216,15 +243,6 @@ async function openMetrics(
   return app;
 }
 
-function countVerdicts(keeper: ListKeeper): Map<string, number> {
-  const counts = new Map<string, number>([['ok', 0]]);
-  for (const { ok, code } of keeper.last?.verdicts ?? []) {
-    const verdict = ok ? 'ok' : (code ?? 'statement-malformed');
-    counts.set(verdict, (counts.get(verdict) ?? 0) + 1);
-  }
-  return counts;
-}
-
 /** What `/healthz` says besides that the node serves. */
 function describeHealth(config: Config, resolver: Resolver, keeper: ListKeeper, nowSeconds: number): string[] {
   const notes = [`mode ${config.resolver.mode}`, `${resolver.table.ruleCount} rules`];
@@ -233,12 +251,32 @@ function describeHealth(config: Config, resolver: Resolver, keeper: ListKeeper, 
   if (down > 0) notes.push(`${down} of ${resolver.monitor.up.length} upstreams are down`);
   if (keeper.failure !== '') notes.push(`the register could not be read or saved: ${keeper.failure}`);
   if (keeper.last === undefined) notes.push('the register has not been read since the start');
-  const newest = keeper.last?.newestSignedAtSeconds;
-  const ageHours = newest === undefined ? 0 : (nowSeconds - newest) / 3600;
-  if (ageHours > config.register.staleAfterHours)
-    notes.push(`the newest statement is ${Math.floor(ageHours)} hours old`);
+  notes.push(...describeAge(config, keeper, nowSeconds));
   const step = readStep(resolver);
   if (step > 1) notes.push(`the clock jumped by ${Math.round(step)} seconds; set it right and restart`);
+  return notes;
+}
+
+/** Alarms about a register that may be older than it should be, or that contradicts itself. */
+function describeAge({ register }: Config, keeper: ListKeeper, nowSeconds: number): string[] {
+  const notes: string[] = [];
+  const { status } = keeper;
+  const newest = keeper.last?.newestSignedAtSeconds;
+  const ageHours = newest === undefined ? 0 : (nowSeconds - newest) / 3600;
+  if (ageHours > register.staleAfterHours) notes.push(`the newest statement is ${Math.floor(ageHours)} hours old`);
+  if (status === undefined) return notes;
+  const ageMinutes = status.freshAtSeconds === undefined ? undefined : (nowSeconds - status.freshAtSeconds) / 60;
+  if (ageMinutes === undefined) notes.push('no checkpoint with its witnesses has been seen');
+  else if (ageMinutes > register.alarmAfterMinutes) {
+    notes.push(
+      `the witnesses last saw the log ${Math.floor(ageMinutes)} minutes ago: nothing newer has reached this node`,
+    );
+  }
+  if (status.trustExpiresSeconds !== undefined && status.trustExpiresSeconds < nowSeconds) {
+    notes.push('the list of who may sign has expired: new blocks wait, releases are applied');
+  }
+  if (status.unwitnessed > 0) notes.push(`${status.unwitnessed} statements wait for the log's witnesses`);
+  if (status.evidence > 0) notes.push('the log showed two histories: warta resolver status tells where the proof is');
   return notes;
 }
 
@@ -286,21 +324,24 @@ function logListEvent(log: Logger, event: ListEvent): void {
         `the register could not be read or saved, the last good list stays: ${event.reason}`,
       );
       break;
+    case 'incident':
+      log.warn({ code: event.incident.code, count: event.incident.count }, `refused: ${event.incident.reason}`);
+      break;
+    case 'looked':
+      break;
     case 'compiled':
       logCompiled(log, event);
   }
 }
 
 function logCompiled(log: Logger, { list }: Extract<ListEvent, { kind: 'compiled' }>): void {
-  const bad = list.verdicts.filter((verdict) => !verdict.ok);
-  for (const { name, code, reason } of bad.slice(0, MAX_LOGGED_VERDICTS)) {
+  for (const { name, code, reason } of list.void.slice(0, MAX_LOGGED_VERDICTS)) {
     log.warn({ statement: name, code }, `void statement ${name}: ${reason}`);
   }
-  if (bad.length > MAX_LOGGED_VERDICTS)
-    log.warn(`${bad.length - MAX_LOGGED_VERDICTS} more void statements; see report.json`);
+  if (list.voidCount > MAX_LOGGED_VERDICTS)
+    log.warn(`${list.voidCount - MAX_LOGGED_VERDICTS} more void statements; see report.json`);
   if (list.refusedCount > 0) {
     log.warn(`${list.refusedCount} signed entries are refused by the guard-rails; see report.json`);
   }
-  const took = `${list.seconds.toFixed(2)} s`;
-  log.info(`${list.rules} rules from ${list.verdicts.length - bad.length} statements in ${took}`);
+  log.info(`${list.rules} rules from ${list.verdictCounts.ok} statements in ${list.seconds.toFixed(2)} s`);
 }

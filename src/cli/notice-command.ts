@@ -18,8 +18,8 @@ import { type Pack, parsePack } from '../register/pack.ts';
 import { type RegisterReading, readRegister } from '../register/read-register.ts';
 import { type Notice, STATEMENT_MAX_BYTES } from '../register/statement.ts';
 import { parseInstant } from '../register/time.ts';
-import { type AnnexSource, isNotice, type StatementLeaf } from '../register/verify-statement.ts';
-import { ANNEXES_FOLDER, DirectorySource, STATEMENTS_FOLDER } from '../sync/directory-source.ts';
+import type { AnnexSource, StatementLeaf } from '../register/verify-statement.ts';
+import { ANNEXES_FOLDER, readDirectory, STATEMENTS_FOLDER } from '../sync/directory-source.ts';
 import {
   describeEntry,
   describeForce,
@@ -278,7 +278,7 @@ function verifyStatements(files: string[], options: VerifyCommandOptions, comman
 
 /** Gathers the statements of a register directory and of single files, and where their annexes are. */
 function gatherStatements(files: readonly string[], directory: string | undefined, annexFolder: string | undefined) {
-  const register = directory === undefined ? undefined : new DirectorySource(directory).read();
+  const register = directory === undefined ? undefined : readDirectory(directory);
   const single = files.map((name): StatementLeaf => ({ name, envelope: readInput(name, STATEMENT_MAX_BYTES + 1) }));
   const beside = annexesIn(annexFolder === undefined ? files.flatMap(annexFoldersOf) : [annexFolder]);
   const annexes: AnnexSource = {
@@ -290,7 +290,9 @@ function gatherStatements(files: readonly string[], directory: string | undefine
 /** Leaves out the names of sealed notices: a report is copied into mails and tickets. */
 function hideSealedNames(refused: readonly RefusalNote[], { statements }: RegisterReading): RefusalNote[] {
   const sealed = new Set(
-    statements.filter(isNotice).flatMap(({ statement }) => (statement.annex.sealed ? [statement.reference] : [])),
+    statements.flatMap(({ statement }) =>
+      statement.type === 'notice' && statement.annex.sealed ? [statement.reference] : [],
+    ),
   );
   return refused.map((note) => (sealed.has(note.notice) ? { ...note, name: undefined } : note));
 }

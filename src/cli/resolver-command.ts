@@ -4,14 +4,16 @@ import { loadConfig } from '../config/config.ts';
 import { createLog } from './log.ts';
 import { startNode } from './node.ts';
 import { waitForSignal } from './signals.ts';
+import { registerStatusCommand } from './status-command.ts';
 
 /** Adds `warta resolver`. */
 export function registerResolverCommand(program: Command): void {
-  program
+  const resolver = program
     .command('resolver')
     .description('run the resolver sidecar: apply the signed notices, forward everything else')
-    .requiredOption('-c, --config <file>', 'configuration file (see config/warta.yaml)')
-    .action(async ({ config: file }: { config: string }) => {
+    .option('-c, --config <file>', 'configuration file (see config/warta.yaml)')
+    .action(async ({ config: file }: { config?: string }, command: Command) => {
+      if (file === undefined) command.error("error: required option '-c, --config <file>' not specified");
       const config = loadConfig(file);
       const log = createLog(config.log.level);
       const asked = waitForSignal();
@@ -24,4 +26,5 @@ export function registerResolverCommand(program: Command): void {
       log.info(`${signal}: stopping`);
       await node.stop();
     });
+  registerStatusCommand(resolver);
 }

@@ -5,10 +5,13 @@ import { paint } from '../base/terminal.ts';
 import { registerConfigCommand } from './config-command.ts';
 import { registerDemoCommand } from './demo-command.ts';
 import { registerKeyCommand } from './key-command.ts';
+import { registerLogCommand } from './log-command.ts';
 import { registerNoticeCommand } from './notice-command.ts';
 import { escapeControls } from './output.ts';
 import { registerQueryCommand } from './query-command.ts';
 import { registerResolverCommand } from './resolver-command.ts';
+import { registerTrustCommand } from './trust-command.ts';
+import { registerWitnessCommand } from './witness-command.ts';
 
 /** Exit codes: 1 a refusal or failure, 2 a wrong command line. */
 const FAILED = 1;
@@ -22,7 +25,10 @@ registerDemoCommand(program);
 registerResolverCommand(program);
 registerNoticeCommand(program);
 registerKeyCommand(program);
+registerTrustCommand(program);
+registerLogCommand(program);
 registerQueryCommand(program);
+registerWitnessCommand(program);
 registerConfigCommand(program);
 
 try {

@@ -78,18 +78,64 @@ const answerSchema = z.strictObject({
   structuredErrorOption: z.int().min(1).max(65_535).optional(),
 });
 
-const registerSchema = z.strictObject({
-  licensee: z
-    .string()
-    .min(1)
-    .max(64)
-    .regex(/^[A-Za-z0-9][A-Za-z0-9()./_-]*$/, 'write the licence number'),
-  directory: path,
-  authorities: path,
-  policyPack: path,
-  rescanSeconds: z.int().min(1).max(3_600).default(5),
-  staleAfterHours: z.int().min(1).max(8_760).default(48),
-});
+const httpUrl = z
+  .string()
+  .max(2048)
+  .regex(/^https?:\/\/[^\s?#]+$/, 'write an http or https URL without a query');
+
+const registerSchema = z
+  .strictObject({
+    licensee: z
+      .string()
+      .min(1)
+      .max(64)
+      .regex(/^[A-Za-z0-9][A-Za-z0-9()./_-]*$/, 'write the licence number'),
+    policyPack: path,
+    mirrors: z
+      .array(z.union([httpUrl, path]))
+      .min(1)
+      .max(16)
+      .optional(),
+    root: path.optional(),
+    node: z
+      .string()
+      .regex(/^[a-z0-9][a-z0-9.-]{0,63}$/, 'write lower-case letters, digits, dots and hyphens')
+      .default('node-1'),
+    pollSeconds: z.int().min(1).max(3_600).default(10),
+    sealed: httpUrl.optional(),
+    receipts: httpUrl.optional(),
+    alarmAfterMinutes: z.int().min(1).max(100_000).default(60),
+    directory: path.optional(),
+    authorities: path.optional(),
+    rescanSeconds: z.int().min(1).max(3_600).default(5),
+    staleAfterHours: z.int().min(1).max(8_760).default(48),
+  })
+  .superRefine((register, context) => {
+    const fault = findRegisterFault(register);
+    if (fault !== undefined) context.addIssue({ code: 'custom', path: [fault.key], message: fault.message });
+  });
+
+/** The register is on a log or in a directory; each needs what trust in it begins with. */
+function findRegisterFault(register: {
+  mirrors?: unknown;
+  root?: unknown;
+  directory?: unknown;
+  authorities?: unknown;
+}) {
+  const { mirrors, root, directory, authorities } = register;
+  if (mirrors !== undefined && directory !== undefined) {
+    return { key: 'directory', message: 'leave it out: mirrors says where the register is' };
+  }
+  if (mirrors === undefined && directory === undefined) {
+    return { key: 'mirrors', message: "list where the register is served, such as ['https://register.example/']" };
+  }
+  if (mirrors !== undefined && root === undefined) {
+    return { key: 'root', message: 'give the 1.root.json that the regulator handed over: trust begins with it' };
+  }
+  return directory !== undefined && authorities === undefined
+    ? { key: 'authorities', message: 'give the authorities.json of the directory' }
+    : undefined;
+}
 
 const configSchema = z.strictObject({
   state: path,
@@ -152,11 +198,17 @@ export function checkConfig(source: unknown, file: string): Config {
     state: resolve(base, result.data.state),
     register: {
       ...register,
-      directory: resolve(base, register.directory),
-      authorities: resolve(base, register.authorities),
+      mirrors: register.mirrors?.map((mirror) => (isUrl(mirror) ? mirror : resolve(base, mirror))),
+      root: register.root && resolve(base, register.root),
+      directory: register.directory && resolve(base, register.directory),
+      authorities: register.authorities && resolve(base, register.authorities),
       policyPack: resolve(base, register.policyPack),
     },
   };
+}
+
+function isUrl(text: string): boolean {
+  return /^(https?|file):/.test(text);
 }
 
 /** One line for each wrong key: where, what is wrong, and the keys that would be right. */

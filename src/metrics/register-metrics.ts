@@ -4,7 +4,7 @@ import { gauge } from './resolver-metrics.ts';
 /** What the last reading of the register came to. */
 export interface RegisterReadings {
   /** Statements by verdict: `ok` or the code of the reason. */
-  verdicts(): ReadonlyMap<string, number>;
+  verdicts(): Readonly<Record<string, number>>;
   /** Entries that the node's guard-rails refused though they are signed. */
   refusedEntries(): number;
   /** When the newest good statement was signed, seconds since the epoch; undefined without one. */
@@ -28,7 +28,7 @@ export function registerRegisterMetrics(
     registers: [registry],
     collect() {
       this.reset();
-      for (const [verdict, count] of readings.verdicts()) this.set({ verdict }, count);
+      for (const [verdict, count] of Object.entries(readings.verdicts())) this.set({ verdict }, count);
     },
   });
   gauge(
@@ -53,4 +53,55 @@ export function registerRegisterMetrics(
     'Time the last compilation took, from reading to the table.',
     readings.compileSeconds,
   );
+}
+
+/** Where the node stands with the log; times in seconds since the epoch. */
+export interface LogReadings {
+  readonly size: number;
+  readonly freshAtSeconds?: number;
+  readonly trustExpiresSeconds?: number;
+  readonly unwitnessed: number;
+  readonly evidence: number;
+  readonly receivedBytes: number;
+  readonly receiptsQueued: number;
+  readonly receiptsSent: number;
+  readonly incidents: readonly { code: string; count: number }[];
+}
+
+/** Registers the metrics of following the log. `read` gives nothing before the first look. */
+export function registerLogMetrics(
+  registry: Registry,
+  read: () => LogReadings | undefined,
+  nowSeconds: () => number,
+): void {
+  const age = (seconds: number | undefined) => (seconds === undefined ? -1 : nowSeconds() - seconds);
+  const add = (name: string, help: string, value: (readings: LogReadings) => number) =>
+    gauge(registry, name, help, () => {
+      const readings = read();
+      return readings === undefined ? -1 : value(readings);
+    });
+  add('warta_log_size', 'Statements in the log as of the last checkpoint with its witnesses.', ({ size }) => size);
+  add('warta_checkpoint_age_seconds', 'Time since a quorum of witnesses saw the log; -1 when none has.', (one) =>
+    age(one.freshAtSeconds),
+  );
+  add(
+    'warta_trust_remaining_seconds',
+    'Time until the list of who may sign expires.',
+    (one) => -age(one.trustExpiresSeconds),
+  );
+  add('warta_unwitnessed_statements', 'Statements that wait for witnesses.', (one) => one.unwitnessed);
+  add('warta_log_contradictions', 'Pairs of checkpoints kept that contradict each other.', (one) => one.evidence);
+  add('warta_sync_received_bytes', 'Octets received from mirrors since the start.', (one) => one.receivedBytes);
+  add('warta_receipts_queued', 'Receipts that wait to be sent.', (one) => one.receiptsQueued);
+  add('warta_receipts_sent', 'Receipts sent since the start.', (one) => one.receiptsSent);
+  new Gauge({
+    name: 'warta_sync_incidents',
+    help: 'What was refused while following the register since the start, by code.',
+    labelNames: ['code'],
+    registers: [registry],
+    collect() {
+      this.reset();
+      for (const { code, count } of read()?.incidents ?? []) this.set({ code }, count);
+    },
+  });
 }

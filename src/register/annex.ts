@@ -5,8 +5,9 @@ import { WartaError } from '../base/errors.ts';
 import { decodeUtf8, isCanonical } from './canonical.ts';
 import { canonicaliseName, fitsWire, isBelow, isPlainName } from './entry-name.ts';
 import { entryId, instant, text } from './fields.ts';
+import { allocateKept } from './slab.ts';
 import { ANNEX_MAX_BYTES, ANNEX_MAX_ENTRIES } from './statement.ts';
-import { NO_END_SECONDS, parseInstant, secondsOf } from './time.ts';
+import { formatInstant, NO_END_SECONDS, parseInstant, secondsOf } from './time.ts';
 
 /** Longest line of an annex, its line feed not counted. */
 export const LINE_MAX_BYTES = 4096;
@@ -78,69 +79,112 @@ export function canonicaliseEntry(raw: string, scope: Scope): { canonical: strin
   return canonical === undefined ? undefined : { canonical, url: url.href };
 }
 
+const NO_EXCLUDES: ReadonlyMap<number, readonly string[]> = new Map();
+const NO_URLS: ReadonlyMap<number, string> = new Map();
+
+/** Bits of an offset in the text; the two above are the number of the scope. */
+const OFFSET_MASK = 0x3fffffff;
+const SCOPE_SHIFT = 30;
+
 /**
- * The entries of one annex in columns: a million of them take about 40 bytes each and give the garbage collector nothing
- * to visit, where a million objects take 200 and are copied twice while they are young.
+ * The entries of one annex in columns: a million of them take about 30 bytes each and give the garbage collector nothing
+ * to visit, where a million objects take 200 and are copied twice while they are young. A table of ten entries takes half a
+ * kilobyte: what few tables have is made when it is needed.
  */
 export class EntryTable {
   readonly count: number;
-  /** Names of `excludes` and `url` by entry; few entries have them. */
-  readonly excludes = new Map<number, readonly string[]>();
-  readonly urls = new Map<number, string>();
-  /** Which scopes occur. */
-  readonly scopes = new Set<Scope>();
   #text: Buffer;
-  readonly #idAt: Uint32Array;
-  readonly #nameAt: Uint32Array;
-  readonly #scope: Uint8Array;
-  readonly #expires: Uint32Array;
+  /** For each entry where its id starts, and where its name does with the scope above; last where the text ends. */
+  #places: Uint32Array;
+  #expires: Uint32Array | undefined;
+  #excludes: Map<number, readonly string[]> | undefined;
+  #urls: Map<number, string> | undefined;
+  /** A bit for each scope that occurs. */
+  #scopeBits = 0;
   #added = 0;
 
   /** `textBytes` bounds the bytes of all ids and names together. */
   constructor(count: number, textBytes: number) {
     this.count = count;
     this.#text = Buffer.allocUnsafeSlow(textBytes);
-    this.#idAt = new Uint32Array(count + 1);
-    this.#nameAt = new Uint32Array(count);
-    this.#scope = new Uint8Array(count);
-    this.#expires = new Uint32Array(count).fill(NO_END_SECONDS);
+    this.#places = new Uint32Array(2 * count + 1);
+  }
+
+  /** Names of `excludes` and `url` by entry; few entries have them. */
+  get excludes(): ReadonlyMap<number, readonly string[]> {
+    return this.#excludes ?? NO_EXCLUDES;
+  }
+
+  get urls(): ReadonlyMap<number, string> {
+    return this.#urls ?? NO_URLS;
+  }
+
+  /** Which scopes occur. */
+  get scopes(): Scope[] {
+    return SCOPES.filter((_, number) => this.#scopeBits & (1 << number));
   }
 
   /** Appends an entry; ids and names are ASCII. Entries come in ascending order of id, which also proves them unique. */
   add(id: string, name: string, scope: Scope, expiresSeconds: number): number {
     const at = this.#added++;
-    const idAt = this.#idAt[at];
+    const places = this.#places;
+    const idAt = places[2 * at];
     const nameAt = idAt + id.length;
+    const number = SCOPES.indexOf(scope);
     this.#text.write(id, idAt, 'latin1');
     this.#text.write(name, nameAt, 'latin1');
-    this.#nameAt[at] = nameAt;
-    this.#idAt[at + 1] = nameAt + name.length;
-    this.#scope[at] = SCOPES.indexOf(scope);
+    places[2 * at + 1] = nameAt | (number << SCOPE_SHIFT);
+    places[2 * at + 2] = nameAt + name.length;
+    this.#scopeBits |= 1 << number;
+    if (expiresSeconds === NO_END_SECONDS) return at;
+    this.#expires ??= new Uint32Array(this.count).fill(NO_END_SECONDS);
     this.#expires[at] = expiresSeconds;
-    this.scopes.add(scope);
     return at;
   }
 
-  /** Gives back what the bound of the constructor was too much. */
+  /** Gives an entry the names below it that stay reachable, and the address of its page. */
+  annotate(at: number, excludes: readonly string[] | undefined, url: string | undefined): void {
+    if (excludes !== undefined) {
+      this.#excludes ??= new Map();
+      this.#excludes.set(at, excludes);
+    }
+    if (url !== undefined) {
+      this.#urls ??= new Map();
+      this.#urls.set(at, url);
+    }
+  }
+
+  /** Gives back what the bound of the constructor was too much, and moves what is left to where it can stay. */
   trim(): void {
-    this.#text = Buffer.from(this.#text.subarray(0, this.#idAt[this.#added]));
+    const text = allocateKept(this.#places[2 * this.#added]);
+    this.#text.copy(text);
+    const places = allocateKept(this.#places.byteLength);
+    const kept = new Uint32Array(places.buffer, places.byteOffset, this.#places.length);
+    kept.set(this.#places);
+    this.#text = text;
+    this.#places = kept;
   }
 
   id(at: number): string {
-    return this.#text.toString('latin1', this.#idAt[at], this.#nameAt[at]);
+    return this.#text.toString('latin1', this.#places[2 * at], this.#places[2 * at + 1] & OFFSET_MASK);
   }
 
   name(at: number): string {
-    return this.#text.toString('latin1', this.#nameAt[at], this.#idAt[at + 1]);
+    return this.#text.toString('latin1', this.#places[2 * at + 1] & OFFSET_MASK, this.#places[2 * at + 2]);
   }
 
   scope(at: number): Scope {
-    return SCOPES[this.#scope[at]];
+    return SCOPES[this.#places[2 * at + 1] >>> SCOPE_SHIFT];
   }
 
   /** The entry's own expiry, or `NO_END_SECONDS`. */
   expiresSeconds(at: number): number {
-    return this.#expires[at];
+    return this.#expires === undefined ? NO_END_SECONDS : this.#expires[at];
+  }
+
+  /** Returns the first entry with an expiry of its own after a time, or -1. */
+  findExpiryAfter(seconds: number): number {
+    return this.#expires?.findIndex((expires) => expires > seconds && expires !== NO_END_SECONDS) ?? -1;
   }
 
   /** Returns the position of an id, or -1. */
@@ -156,11 +200,15 @@ export class EntryTable {
   }
 }
 
-/** What the signed notice says about its annex. */
-export interface AnnexTerms {
+/** What stands for an annex in a signed notice. */
+export interface AnnexLabel {
   readonly digest: string;
   readonly entries: number;
   readonly sizeBytes: number;
+}
+
+/** What the signed notice says about its annex. */
+export interface AnnexTerms extends AnnexLabel {
   /** When the notice ends; no entry may end later. `NO_END_SECONDS` for a notice until revoked. */
   readonly endSeconds: number;
 }
@@ -170,6 +218,12 @@ export type OnEntries = (done: number) => void;
 
 const PROGRESS_EVERY = 1 << 14;
 
+/** The bytes of an annex that has the digest it should have, and where its lines end. */
+export interface ProvenAnnex {
+  readonly bytes: Buffer;
+  readonly ends: Uint32Array;
+}
+
 /**
  * Verifies an annex against its notice and returns the entries. First the digest over the framed lines, so that nothing
  * unsigned is ever interpreted, then every entry; one bad line voids all.
@@ -177,16 +231,51 @@ const PROGRESS_EVERY = 1 << 14;
  * @throws {WartaError} `annex-oversized`, `annex-malformed` (framing, or an entry) or `annex-mismatch` (size, count, digest).
  */
 export function parseAnnex(bytes: Uint8Array, terms: AnnexTerms, onEntries?: OnEntries): EntryTable {
+  const entries = readEntries(proveAnnex(bytes, terms), onEntries);
+  checkExpiries(entries, terms.endSeconds);
+  return entries;
+}
+
+/**
+ * Proves that bytes are the annex that a notice names; interprets no entry.
+ *
+ * @throws {WartaError} `annex-oversized`, `annex-malformed` (framing) or `annex-mismatch` (size, count, digest).
+ */
+export function proveAnnex(bytes: Uint8Array, label: AnnexLabel): ProvenAnnex {
   if (bytes.length > ANNEX_MAX_BYTES) throw new WartaError('annex-oversized', `the annex has ${bytes.length} bytes`);
-  if (bytes.length !== terms.sizeBytes) {
-    throw new WartaError('annex-mismatch', `the annex has ${bytes.length} bytes, the notice says ${terms.sizeBytes}`);
-  }
+  checkSize(bytes.length, label);
   const annex = Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length);
-  const ends = findLines(annex, terms.entries);
-  if (hashAnnex(annex, ends) !== terms.digest) {
+  const ends = findLines(annex, label.entries);
+  if (hashAnnex(annex, ends) !== label.digest) {
     throw new WartaError('annex-mismatch', 'the annex is not the one that was signed: its digest differs');
   }
-  return readEntries(annex, ends, terms, onEntries);
+  return { bytes: annex, ends };
+}
+
+/**
+ * Returns what a notice would say about these bytes if they were the annex with that digest.
+ *
+ * @throws {WartaError} `annex-oversized` for more lines than any annex has.
+ */
+export function labelBytes(bytes: Uint8Array, digest: string): AnnexLabel {
+  let entries = 0;
+  for (let at = bytes.indexOf(LINE_FEED); at >= 0; at = bytes.indexOf(LINE_FEED, at + 1)) {
+    if (++entries > ANNEX_MAX_ENTRIES)
+      throw new WartaError('annex-oversized', 'the annex has more than a million lines');
+  }
+  return { digest, entries, sizeBytes: bytes.length };
+}
+
+/** @throws {WartaError} `annex-mismatch` when the notice gives the annex another size. */
+export function checkSize(sizeBytes: number, label: AnnexLabel): void {
+  if (sizeBytes === label.sizeBytes) return;
+  throw new WartaError('annex-mismatch', `the annex has ${sizeBytes} bytes, the notice says ${label.sizeBytes}`);
+}
+
+/** @throws {WartaError} `annex-malformed` when an entry ends after its notice. */
+export function checkExpiries(entries: EntryTable, endSeconds: number): void {
+  const late = entries.findExpiryAfter(endSeconds);
+  if (late >= 0) throw malformed(late, `expires ${formatInstant(entries.expiresSeconds(late))}, after its notice`);
 }
 
 /** Returns where each line ends, after checking the framing and the number of lines. */
@@ -278,12 +367,20 @@ function foldHashes(hashes: Buffer, count: number): string {
 const COMMON_ENTRY =
   /^\{"action":"block","canonical":"([a-z0-9._-]{1,1024})",(?:"expires":"([0-9TZ:-]{20})",)?"id":"([A-Za-z0-9._-]{1,64})","raw":"\1","scope":"(exact|subtree)"\}$/;
 
-/** Reads every entry into a table, in ascending order of id. */
-function readEntries(annex: Buffer, ends: Uint32Array, terms: AnnexTerms, onEntries?: OnEntries): EntryTable {
-  const table = new EntryTable(ends.length, annex.length);
+/** Octets of a line that are neither id nor name, at least. */
+const LINE_REST_BYTES =
+  HEAD.length + '{"action":"block","canonical":"","id":"","raw":"","scope":"url"}'.length + FRAME_END_BYTES + 1;
+
+/**
+ * Reads every entry of an annex into a table, in ascending order of id.
+ *
+ * @throws {WartaError} `annex-malformed`. As the bytes are proven, no other ones with that digest would do better.
+ */
+export function readEntries({ bytes, ends }: ProvenAnnex, onEntries?: OnEntries): EntryTable {
+  const table = new EntryTable(ends.length, Math.max(0, bytes.length - ends.length * LINE_REST_BYTES));
   let previous = '';
   for (let line = 0, at = 0; line < ends.length; line++) {
-    const id = readEntry(annex.subarray(at + HEAD.length, ends[line] - FRAME_END_BYTES), line, table, terms.endSeconds);
+    const id = readEntry(bytes, at + HEAD.length, ends[line] - FRAME_END_BYTES, line, table);
     if (id <= previous) throw malformed(line, `id ${id} is not after ${previous}: ids ascend and are unique`);
     previous = id;
     at = ends[line] + 1;
@@ -294,19 +391,18 @@ function readEntries(annex: Buffer, ends: Uint32Array, terms: AnnexTerms, onEntr
   return table;
 }
 
-/** Reads one entry and returns its id. */
-function readEntry(bytes: Buffer, line: number, table: EntryTable, endSeconds: number): string {
-  const common = COMMON_ENTRY.exec(bytes.toString('latin1'));
-  if (common === null || !isPlainName(common[1])) return readRareEntry(bytes, line, table, endSeconds);
+/** Reads the entry between two offsets and returns its id. */
+function readEntry(annex: Buffer, from: number, to: number, line: number, table: EntryTable): string {
+  const common = COMMON_ENTRY.exec(annex.toString('latin1', from, to));
+  if (common === null || !isPlainName(common[1])) return readRareEntry(annex.subarray(from, to), line, table);
   const expires = common[2] === undefined ? NO_END_SECONDS : parseInstant(common[2]);
   if (expires === undefined) throw malformed(line, 'expires: expected a time such as 2026-03-01T09:00:00Z');
-  requireWithin(common[2], expires, endSeconds, line);
   table.add(common[3], common[1], common[4] as Scope, expires);
   return common[3];
 }
 
 /** Reads an entry that has anything out of the ordinary, by way of the schema. */
-function readRareEntry(bytes: Buffer, line: number, table: EntryTable, endSeconds: number): string {
+function readRareEntry(bytes: Buffer, line: number, table: EntryTable): string {
   const source = decodeUtf8(bytes);
   let value: unknown;
   try {
@@ -320,16 +416,9 @@ function readRareEntry(bytes: Buffer, line: number, table: EntryTable, endSecond
   if (!isCanonical(value, source!)) throw malformed(line, 'not canonical JSON');
   const entry = result.data;
   const expires = entry.expires === undefined ? NO_END_SECONDS : secondsOf(entry.expires);
-  requireWithin(entry.expires, expires, endSeconds, line);
   const at = table.add(entry.id, entry.canonical, entry.scope, expires);
-  if (entry.excludes !== undefined) table.excludes.set(at, entry.excludes);
-  if (entry.url !== undefined) table.urls.set(at, entry.url);
+  table.annotate(at, entry.excludes, entry.url);
   return entry.id;
-}
-
-/** Requires that an entry's own expiry is not after its notice's. */
-function requireWithin(text: string | undefined, expires: number, endSeconds: number, line: number): void {
-  if (text !== undefined && expires > endSeconds) throw malformed(line, `expires ${text}, after its notice`);
 }
 
 /** The refusal of one line. */
@@ -379,7 +468,7 @@ export function composeAnnex(drafts: readonly EntryDraft[], random: (sizeBytes: 
   const ends = findLines(bytes, entries.length);
   const digest = hashAnnex(bytes, ends);
   // Reading it back with the verifier's own code catches a repeated id or a line too long before anyone signs.
-  readEntries(bytes, ends, { digest, entries: entries.length, sizeBytes: bytes.length, endSeconds: NO_END_SECONDS });
+  readEntries({ bytes, ends });
   return { bytes, digest, entries: entries.length };
 }
 

@@ -39,13 +39,34 @@ export function parseCanonical(bytes: Uint8Array): unknown {
   return value;
 }
 
-/** Whether `text` is the canonical form of `value`; a value that has none (lone surrogate, too deep) is not. */
+/**
+ * Whether `text` is the canonical form of `value`, which was parsed from it; a value that has none (lone surrogate, too deep)
+ * is not. RFC 8785 is what `JSON.stringify` writes, with sorted keys and no lone surrogate: when that is quickly seen to be
+ * so, `canonicalize` need not be asked, which takes four times as long.
+ */
 export function isCanonical(value: unknown, text: string): boolean {
   try {
+    if (!text.includes(SURROGATE_ESCAPE) && hasSortedKeys(value) && JSON.stringify(value) === text) return true;
     return canonicalize(value) === text;
   } catch {
     return false;
   }
+}
+
+/** How the escape of every surrogate begins; in canonical text only a lone one would be escaped. */
+const SURROGATE_ESCAPE = '\\ud';
+
+/** Whether the keys of every object in a parsed value stand in ascending order of UTF-16 code units. */
+function hasSortedKeys(value: unknown): boolean {
+  if (value === null || typeof value !== 'object') return true;
+  if (Array.isArray(value)) return value.every(hasSortedKeys);
+  let previous: string | undefined;
+  for (const key of Object.keys(value)) {
+    if (previous !== undefined && key <= previous) return false;
+    if (!hasSortedKeys((value as Record<string, unknown>)[key])) return false;
+    previous = key;
+  }
+  return true;
 }
 
 /** Returns the lower-case hexadecimal SHA-256 of `bytes`. */

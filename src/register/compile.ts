@@ -1,7 +1,9 @@
 import type { RuleAction, RuleTableBuilder } from '../rules/rule-table-builder.ts';
+import type { OnEntries } from './annex.ts';
 import { exclusionsOf, type FoldedNotice, type Window, windowsOf } from './fold.ts';
-import { createGuard } from './guard.ts';
+import { createGuard, type RefuseEntry } from './guard.ts';
 import type { Pack } from './pack.ts';
+import type { KnownNotice } from './verify-statement.ts';
 
 /** What the compiler needs of a rule table's builder. */
 export type RuleSink = Pick<RuleTableBuilder, 'addNotice' | 'addRule'>;
@@ -29,54 +31,85 @@ const SEALED = '(sealed)';
 /** How often progress is told. */
 const PROGRESS_EVERY = 1 << 14;
 
+const NONE_REFUSED: readonly RefusedEntry[] = [];
+
 /**
  * Turns folded notices into rules. A rule has no window but those of its entry, so it cannot outlive its notice; what the
  * guard-rails of the pack refuse makes no rule and is listed, while the rest stands. An exclusion becomes a passthru rule
  * that carries its entry's ordinal, so that it narrows that entry and no other.
  */
 export function compileRules(
-  folded: readonly FoldedNotice[],
+  folded: readonly FoldedNotice<KnownNotice>[],
   pack: Pack,
   sink: RuleSink,
   onEntries?: (done: number, total: number) => void,
 ): Compilation {
-  const refuse = createGuard(pack);
+  const guard = createGuard(pack);
   const refused: RefusedEntry[] = [];
-  const total = folded.reduce((sum, { entries }) => sum + entries.count, 0);
+  const total = countEntries(folded);
   let rules = 0;
   let ordinal = 0;
   let done = 0;
   for (const one of folded) {
-    const { entries, notice } = one;
-    const approvers = notice.statement.approvals.length;
-    const noticeOrdinal = addNotice(one, sink);
-    for (let at = 0; at < entries.count; at++) {
-      if (done++ % PROGRESS_EVERY === 0) onEntries?.(done, total);
-      const windows = windowsOf(one, at);
-      if (windows.length === 0) continue;
-      const name = entries.name(at);
-      const scope = entries.scope(at);
-      const reason = refuse(name, scope, approvers);
-      if (reason !== undefined) {
-        const shown = notice.statement.annex.sealed ? SEALED : name;
-        refused.push({ notice: notice.statement.reference, entry: entries.id(at), name: shown, reason });
-        continue;
-      }
-      rules += addExclusions(one, at, windows, noticeOrdinal, ordinal, sink);
-      const trigger = scope === 'exact' ? 'exact' : 'subtree';
-      for (const { notBefore, notAfter } of windows) {
-        sink.addRule(name, trigger, 'block', notBefore, notAfter, noticeOrdinal, ordinal);
-      }
-      rules += windows.length;
-      ordinal++;
-    }
+    const compiled = compileNotice(one, guard, sink, ordinal, (at) => onEntries?.(done + at, total));
+    rules += compiled.rules;
+    ordinal += compiled.entries;
+    done += one.entries.count;
+    for (const entry of compiled.refused) refused.push(entry);
   }
   onEntries?.(total, total);
   return { rules, entries: ordinal, refused };
 }
 
+/** Counts the entries of all notices. */
+export function countEntries(folded: readonly FoldedNotice<KnownNotice>[]): number {
+  return folded.reduce((sum, { entries }) => sum + entries.count, 0);
+}
+
+/** Turns one folded notice into rules; its entries are numbered from `firstEntry` on. */
+export function compileNotice(
+  one: FoldedNotice<KnownNotice>,
+  guard: RefuseEntry,
+  sink: RuleSink,
+  firstEntry: number,
+  onEntries?: OnEntries,
+): Compilation {
+  const { entries, notice } = one;
+  const approvers = notice.statement.approvals.length;
+  const noticeOrdinal = addNotice(one, sink);
+  const refused: RefusedEntry[] = [];
+  let rules = 0;
+  let ordinal = firstEntry;
+  for (let at = 0; at < entries.count; at++) {
+    if (at % PROGRESS_EVERY === 0) onEntries?.(at);
+    const windows = windowsOf(one, at);
+    if (windows.length === 0) continue;
+    const name = entries.name(at);
+    const scope = entries.scope(at);
+    const reason = guard(name, scope, approvers);
+    if (reason !== undefined) {
+      refused.push(describeRefusal(one, at, reason));
+      continue;
+    }
+    rules += addExclusions(one, at, windows, noticeOrdinal, ordinal, sink);
+    const trigger = scope === 'exact' ? 'exact' : 'subtree';
+    for (const { notBefore, notAfter } of windows) {
+      sink.addRule(name, trigger, 'block', notBefore, notAfter, noticeOrdinal, ordinal);
+    }
+    rules += windows.length;
+    ordinal++;
+  }
+  return { rules, entries: ordinal - firstEntry, refused: refused.length === 0 ? NONE_REFUSED : refused };
+}
+
+/** Names a refused entry in reports; a sealed name stays sealed. */
+function describeRefusal({ notice, entries }: FoldedNotice<KnownNotice>, at: number, reason: string): RefusedEntry {
+  const { reference, annex } = notice.statement;
+  return { notice: reference, entry: entries.id(at), name: annex.sealed ? SEALED : entries.name(at), reason };
+}
+
 /** Registers what an answer under this notice says. */
-function addNotice({ notice }: FoldedNotice, sink: RuleSink): number {
+function addNotice({ notice }: FoldedNotice<KnownNotice>, sink: RuleSink): number {
   const { reference, category, redress } = notice.statement;
   return sink.addNotice({ reference, category, authority: notice.authority.name, contacts: redress.contacts });
 }
@@ -88,7 +121,7 @@ function addNotice({ notice }: FoldedNotice, sink: RuleSink): number {
  * one name the first is taken.
  */
 function addExclusions(
-  one: FoldedNotice,
+  one: FoldedNotice<KnownNotice>,
   at: number,
   windows: readonly Window[],
   notice: number,

@@ -15,10 +15,16 @@ const envelopeSchema = z.strictObject({
   signatures: z.array(z.strictObject({ keyid: z.string().max(200).optional(), sig: z.string().max(200) })).max(16),
 });
 
+/** A signature, and the key id beside it: a claim of whoever wrote the envelope, good for guessing whom to try first. */
+export interface Signature {
+  readonly bytes: Buffer;
+  readonly hint?: string;
+}
+
 /** A DSSE envelope, decoded: the exact bytes that were signed, and the signatures. */
 export interface Envelope {
   readonly payload: Buffer;
-  readonly signatures: readonly Buffer[];
+  readonly signatures: readonly Signature[];
 }
 
 /** Returns DSSE's pre-authentication encoding: the bytes that are signed (DSSE protocol v1). Lengths are in bytes. */
@@ -30,7 +36,7 @@ export function composePreAuthentication(payloadType: string, payload: Uint8Arra
 
 /**
  * Parses an envelope file without judging its signatures. The envelope itself need not be canonical, as nothing in it
- * but the payload is ever used; key ids are dropped here, so they cannot decide anything later.
+ * but the payload is ever used; a key id is a hint and decides nothing.
  *
  * @throws {WartaError} `statement-oversized` above 64 KiB, `statement-malformed` for anything else.
  */
@@ -52,7 +58,7 @@ export function parseEnvelope(bytes: Uint8Array): Envelope {
   }
   return {
     payload: decodeBase64(payload, 'payload'),
-    signatures: signatures.map(({ sig }) => decodeBase64(sig, 'sig')),
+    signatures: signatures.map(({ sig, keyid }) => ({ bytes: decodeBase64(sig, 'sig'), hint: keyid })),
   };
 }
 
@@ -74,21 +80,29 @@ function decodeBase64(text: string, key: string): Buffer {
 
 /**
  * Returns the officers whose keys signed the payload, one for each distinct public key: the same key listed for two
- * officers, or used for two signatures, counts once. Candidates must already be those who may sign.
+ * officers, or used for two signatures, counts once. Candidates must already be those who may sign. Whom the key id names is
+ * tried first and all others after: with twenty officers that saves nine of ten verifications, and a false key id costs some.
  */
 export function findSigners(envelope: Envelope, candidates: readonly Officer[]): Officer[] {
   const message = composePreAuthentication(PAYLOAD_TYPE, envelope.payload);
   const open = new Map(candidates.map((officer) => [officer.publicKey, officer]));
   const signers: Officer[] = [];
-  for (const signature of envelope.signatures) {
-    for (const officer of open.values()) {
-      if (!verify(null, message, officer.key, signature)) continue;
+  for (const { bytes, hint } of envelope.signatures) {
+    for (const officer of hintedFirst([...open.values()], hint)) {
+      if (!verify(null, message, officer.key, bytes)) continue;
       signers.push(officer);
       open.delete(officer.publicKey);
       break;
     }
   }
   return signers;
+}
+
+/** Puts the officers whom a key id seems to name first: by their key, or as `mcmc/one` for officer `one`. */
+function hintedFirst(officers: readonly Officer[], hint = ''): readonly Officer[] {
+  const isHinted = ({ id, publicKey }: Officer) => hint === publicKey || hint === id || hint.endsWith(`/${id}`);
+  const hinted = officers.filter(isHinted);
+  return hinted.length === 0 ? officers : [...hinted, ...officers.filter((officer) => !isHinted(officer))];
 }
 
 /** A private key and the label its signature carries (a hint for people; no verifier reads it). */

@@ -1,10 +1,12 @@
 import type { EntryTable, Scope } from './annex.ts';
-import { type Reach, reachOf } from './statement.ts';
+import { type KeptChange, type Reach, reachOf } from './statement.ts';
 import { NO_END_SECONDS, secondsOf } from './time.ts';
 import {
   isChange,
   isNotice,
-  type VerifiedChange,
+  type KnownChange,
+  type KnownNotice,
+  type KnownStatement,
   type VerifiedNotice,
   type VerifiedStatement,
 } from './verify-statement.ts';
@@ -31,16 +33,16 @@ export interface VariedEntry {
  * A notice with the periods in which it is in force for one licensee. Nearly every entry follows `windows`; only those
  * that statements named one by one stand in `varied`, so a notice of a million entries folds in no time.
  */
-export interface FoldedNotice {
-  readonly notice: VerifiedNotice;
+export interface FoldedNotice<N extends KnownNotice = VerifiedNotice> {
+  readonly notice: N;
   readonly entries: EntryTable;
   readonly windows: readonly Window[];
   readonly varied: ReadonlyMap<number, VariedEntry>;
 }
 
 /** An entry in force. */
-export interface EntryInForce {
-  readonly notice: VerifiedNotice;
+export interface EntryInForce<N extends KnownNotice = VerifiedNotice> {
+  readonly notice: N;
   readonly id: string;
   readonly name: string;
   readonly scope: Scope;
@@ -59,11 +61,25 @@ interface Cut {
  * time: statements integrated later do not count, so any past day can be folded again. Pure; the order of `statements` does
  * not matter. Windows that ended by `atSeconds` are left out.
  */
-export function fold(statements: readonly VerifiedStatement[], licensee: string, atSeconds: number): FoldedNotice[] {
+export function fold(
+  statements: readonly VerifiedStatement[],
+  licensee: string,
+  atSeconds: number,
+): FoldedNotice<VerifiedNotice>[];
+export function fold(
+  statements: readonly KnownStatement[],
+  licensee: string,
+  atSeconds: number,
+): FoldedNotice<KnownNotice>[];
+export function fold(
+  statements: readonly KnownStatement[],
+  licensee: string,
+  atSeconds: number,
+): FoldedNotice<KnownNotice>[] {
   const known = statements.filter((verified) => verified.integratedAtSeconds <= atSeconds);
   const changes = indexChanges(known.filter(isChange), licensee);
   const successions = indexSuccessions(known.filter(isNotice));
-  const folded: FoldedNotice[] = [];
+  const folded: FoldedNotice<KnownNotice>[] = [];
   for (const notice of known) {
     if (!isNotice(notice) || notice.entries === undefined || !isAddressedTo(notice, licensee)) continue;
     const result = foldNotice(notice, notice.entries, changes, successions.get(notice.id) ?? [], atSeconds);
@@ -73,14 +89,14 @@ export function fold(statements: readonly VerifiedStatement[], licensee: string,
 }
 
 /** Whether a notice is addressed to a licensee. */
-function isAddressedTo(notice: VerifiedNotice, licensee: string): boolean {
+function isAddressedTo(notice: KnownNotice, licensee: string): boolean {
   const { recipients } = notice.statement;
   return 'all' in recipients || recipients.licensees.includes(licensee);
 }
 
 /** A change with the period it takes away and what it takes it from. */
 interface Effect {
-  readonly change: VerifiedChange;
+  readonly change: KnownChange;
   readonly reach: Reach;
   readonly cut: Cut;
 }
@@ -92,7 +108,7 @@ interface Effects {
 }
 
 /** Sorts changes by what they reach; leaves out other licensees' exemptions. */
-function indexChanges(changes: readonly VerifiedChange[], licensee: string): Effects {
+function indexChanges(changes: readonly KnownChange[], licensee: string): Effects {
   const resumed = indexResumptions(changes);
   const byNotice = new Map<string, Effect[]>();
   const wide: Effect[] = [];
@@ -108,7 +124,7 @@ function indexChanges(changes: readonly VerifiedChange[], licensee: string): Eff
 }
 
 /** Returns when each stay and halt was resumed first. */
-function indexResumptions(changes: readonly VerifiedChange[]): Map<string, number> {
+function indexResumptions(changes: readonly KnownChange[]): Map<string, number> {
   const resumed = new Map<string, number>();
   for (const { statement } of changes) {
     if (statement.type !== 'resumption') continue;
@@ -119,17 +135,17 @@ function indexResumptions(changes: readonly VerifiedChange[]): Map<string, numbe
 }
 
 /** Returns the period a change takes away; a stay or halt ends where it is resumed. */
-function cutOf({ statement }: VerifiedChange, resumedAt: number): Cut {
+function cutOf({ statement }: KnownChange, resumedAt: number): Cut {
   const until = 'until' in statement && statement.until !== undefined ? secondsOf(statement.until) : NO_END_SECONDS;
   return { from: secondsOf(statement.from), until: Math.min(until, resumedAt) };
 }
 
 /** Returns for each notice when its successors start, which is when it ends for good, whatever becomes of them. */
-function indexSuccessions(notices: readonly VerifiedNotice[]): Map<string, number[]> {
+function indexSuccessions(notices: readonly KnownNotice[]): Map<string, number[]> {
   const starts = new Map<string, number[]>();
-  for (const { statement, entries } of notices) {
+  for (const { statement, entries, startSeconds } of notices) {
     if (entries === undefined) continue;
-    for (const old of statement.supersedes ?? []) append(starts, old, secondsOf(statement.dates.effectiveFrom));
+    for (const old of statement.supersedes ?? []) append(starts, old, startSeconds);
   }
   return starts;
 }
@@ -143,12 +159,18 @@ function append<V>(lists: Map<string, V[]>, key: string, value: V): void {
 
 /** Folds one notice; `undefined` when nothing of it is in force at `atSeconds` or later. */
 function foldNotice(
-  notice: VerifiedNotice,
+  notice: KnownNotice,
   entries: EntryTable,
   effects: Effects,
   successions: readonly number[],
   atSeconds: number,
-): FoldedNotice | undefined {
+): FoldedNotice<KnownNotice> | undefined {
+  const own = effects.byNotice.get(notice.id);
+  if (own === undefined && effects.wide.length === 0 && successions.length === 0) {
+    return notice.endSeconds > atSeconds
+      ? { notice, entries, windows: [termOf(notice)], varied: NONE_VARIED }
+      : undefined;
+  }
   const whole: Cut[] = successions.map((from) => ({ from, until: NO_END_SECONDS }));
   const single = new Map<number, { cuts: Cut[]; exclusions: Exclusion[] }>();
   const entryState = (id: string) => {
@@ -157,15 +179,13 @@ function foldNotice(
     single.set(at, state);
     return state;
   };
-  for (const { change, reach, cut } of effects.byNotice.get(notice.id) ?? []) {
+  for (const { change, reach, cut } of own ?? []) {
     if (change.statement.type === 'variation') applyVariation(change.statement, cut, whole, entryState);
     else if (reach.entries === undefined) whole.push(cut);
     else for (const id of reach.entries) entryState(id).cuts.push(cut);
   }
   whole.push(...effects.wide.filter((effect) => reaches(effect, notice)).map((effect) => effect.cut));
-  const from = secondsOf(notice.statement.dates.effectiveFrom);
-  const term = { notBefore: from, notAfter: notice.endSeconds };
-  const windows = subtract([term], whole, atSeconds);
+  const windows = subtract([termOf(notice)], whole, atSeconds);
   const varied = new Map<number, VariedEntry>();
   for (const [at, { cuts, exclusions }] of single) {
     varied.set(at, { windows: subtract(windows, cuts, atSeconds), exclusions });
@@ -173,15 +193,22 @@ function foldNotice(
   return windows.length === 0 ? undefined : { notice, entries, windows, varied };
 }
 
+const NONE_VARIED: ReadonlyMap<number, VariedEntry> = new Map();
+
+/** The period a notice gives itself. */
+function termOf({ startSeconds, endSeconds }: KnownNotice): Window {
+  return { notBefore: startSeconds, notAfter: endSeconds };
+}
+
 /** Whether a programme-wide change reaches a notice. */
-function reaches({ change, reach }: Effect, notice: VerifiedNotice): boolean {
+function reaches({ change, reach }: Effect, notice: KnownNotice): boolean {
   if (!change.authority.mayRelease.has(notice.statement.authority)) return false;
   return reach.instrument === notice.statement.instrument || reach.category === notice.statement.category;
 }
 
 /** Adds what a variation narrows. An earlier end takes effect at that end, but not before the variation does. */
 function applyVariation(
-  variation: Extract<VerifiedChange['statement'], { type: 'variation' }>,
+  variation: Extract<KeptChange, { type: 'variation' }>,
   cut: Cut,
   whole: Cut[],
   entryState: (id: string) => { cuts: Cut[]; exclusions: Exclusion[] },
@@ -210,7 +237,7 @@ function subtract(windows: readonly Window[], cuts: readonly Cut[], atSeconds: n
 }
 
 /** Returns the windows of one entry: its notice's or its own, cut at its own expiry. */
-export function windowsOf(folded: FoldedNotice, at: number): readonly Window[] {
+export function windowsOf(folded: FoldedNotice<KnownNotice>, at: number): readonly Window[] {
   const windows = folded.varied.get(at)?.windows ?? folded.windows;
   const expires = folded.entries.expiresSeconds(at);
   if (expires === NO_END_SECONDS) return windows;
@@ -220,13 +247,16 @@ export function windowsOf(folded: FoldedNotice, at: number): readonly Window[] {
 }
 
 /** Returns the names below one entry that stay reachable: those of the notice from the start, then those added later. */
-export function exclusionsOf(folded: FoldedNotice, at: number): readonly Exclusion[] {
+export function exclusionsOf(folded: FoldedNotice<KnownNotice>, at: number): readonly Exclusion[] {
   const signed = (folded.entries.excludes.get(at) ?? []).map((name) => ({ name, fromSeconds: 0 }));
   return [...signed, ...(folded.varied.get(at)?.exclusions ?? [])];
 }
 
 /** Yields the entries in force at `atSeconds`, which must not lie before the time that was folded for. */
-export function* entriesInForce(folded: readonly FoldedNotice[], atSeconds: number): Generator<EntryInForce> {
+export function* entriesInForce<N extends KnownNotice>(
+  folded: readonly FoldedNotice<N>[],
+  atSeconds: number,
+): Generator<EntryInForce<N>> {
   for (const one of folded) {
     const { entries, notice } = one;
     for (let at = 0; at < entries.count; at++) {

@@ -1,17 +1,21 @@
 import { WartaError } from '../base/errors.ts';
+import type { AnnexLabel } from './annex.ts';
 import { type FoldedNotice, fold } from './fold.ts';
+import { type GoodLeaf, type KnownLeaf, RegisterMemo } from './register-memo.ts';
+import type { KeptNotice, KeptStatement, Statement } from './statement.ts';
 import {
   type AnnexSource,
   accept,
   attachAnnex,
-  checkStatement,
+  checkHeld,
   checkTargets,
   isNotice,
+  type KnownNotice,
+  type KnownStatement,
   refuse,
   type StatementLeaf,
   type TrustContext,
   type Verdict,
-  type VerifiedNotice,
   type VerifiedStatement,
 } from './verify-statement.ts';
 
@@ -21,14 +25,19 @@ export interface RegisterContext extends TrustContext {
   readonly nowSeconds: number;
   /** Called now and then while annexes are read, with entries done and to do. */
   readonly onProgress?: (done: number, total: number) => void;
+  /** Called now and then while statements are verified, with how many were. */
+  readonly onStatements?: (done: number) => void;
 }
 
+/** A notice among statements of which so much is kept. */
+type NoticeOf<S extends KeptStatement> = VerifiedStatement<Extract<S, KeptNotice>>;
+
 /** A register read as a whole. */
-export interface RegisterReading {
+export interface RegisterReading<S extends KeptStatement = Statement> {
   /** Notices in force for the licensee now or later. */
-  readonly folded: readonly FoldedNotice[];
+  readonly folded: readonly FoldedNotice<NoticeOf<S>>[];
   /** Good statements, oldest first. */
-  readonly statements: readonly VerifiedStatement[];
+  readonly statements: readonly VerifiedStatement<S>[];
   /** One verdict for each leaf, oldest first, void envelopes last. */
   readonly verdicts: readonly Verdict[];
   /** When the newest statement that counts now was signed: the age of the list. */
@@ -37,115 +46,212 @@ export interface RegisterReading {
   readonly nextStatementSeconds?: number;
 }
 
+/** An annex that a good notice names and its source does not have. */
+export interface MissingAnnex extends AnnexLabel {
+  readonly sealed: boolean;
+}
+
+/** How often progress is told. */
+const PROGRESS_EVERY = 64;
+
+/** Statements as far as a reading has come. Whatever has a verdict is void. */
+interface Roll<S extends KeptStatement> {
+  /** Every leaf that is good by itself, oldest first. */
+  readonly leaves: readonly GoodLeaf<S>[];
+  /** Those that count, by id. */
+  readonly unique: ReadonlyMap<string, GoodLeaf<S>>;
+  readonly verdicts: Map<KnownLeaf<S>, Verdict>;
+  /** Verdicts on leaves that are void by themselves. */
+  readonly refusals: readonly Verdict[];
+  readonly missing: readonly MissingAnnex[];
+}
+
 /**
  * Reads statements and annexes and folds them: the one call between a source (a directory, a log) and the rule compiler.
- * A void statement is reported and the others stand. The order of `leaves` does not matter.
+ * A void statement is reported and the others stand. The order of `leaves` does not matter. With `memo`, what an earlier
+ * reading with it has verified is not verified again; the reading is the same.
  */
-export function readRegister(
+export function readRegister<S extends KeptStatement = Statement>(
   leaves: Iterable<StatementLeaf>,
   annexes: AnnexSource,
-  context: RegisterContext,
-): RegisterReading {
-  const unreadable: Verdict[] = [];
-  const checked: VerifiedStatement[] = [];
-  for (const leaf of leaves) {
-    try {
-      checked.push(checkStatement(leaf, context));
-    } catch (error) {
-      unreadable.push(refuse(leaf.name, error));
-    }
-  }
-  checked.sort(compareStatements);
-  const verdicts = new Map<VerifiedStatement, Verdict>();
-  const unique = dropReplays(checked, verdicts);
-  const annexed = attachAnnexes(unique, annexes, context, verdicts);
-  const statements = dropStrays(annexed, unique, verdicts);
-  const counted = statements.filter((verified) => verified.integratedAtSeconds <= context.nowSeconds);
-  const later = statements.find((verified) => verified.integratedAtSeconds > context.nowSeconds);
+  context: RegisterContext & { readonly memo?: RegisterMemo<S> },
+): RegisterReading<S> {
+  const memo = context.memo ?? createWholeMemo<S>();
+  const roll = takeRoll(leaves, annexes, context, memo);
+  dropStrays(roll);
+  memo.end();
+  const statements: VerifiedStatement<S>[] = [];
+  for (const leaf of roll.unique.values()) if (!roll.verdicts.has(leaf)) statements.push(leaf.current);
   return {
-    folded: fold(statements, context.licensee, context.nowSeconds),
+    folded: fold(statements, context.licensee, context.nowSeconds) as FoldedNotice<NoticeOf<S>>[],
     statements,
-    verdicts: [...checked.map((verified) => verdicts.get(verified) ?? accept(verified)), ...unreadable],
-    newestSignedAtSeconds: counted.length === 0 ? undefined : Math.max(...counted.map((one) => one.signedAtSeconds)),
-    nextStatementSeconds: later?.integratedAtSeconds,
+    verdicts: [...roll.leaves.map((leaf) => roll.verdicts.get(leaf) ?? accept(leaf.verified)), ...roll.refusals],
+    ...findTimes(statements, context.nowSeconds),
   };
 }
 
-/** Orders statements by when they were integrated, then by id, then by name. */
-function compareStatements(one: VerifiedStatement, other: VerifiedStatement): number {
+/**
+ * Verifies statements up to their annexes and returns which of those the source does not have: what to fetch before a
+ * reading with the same memo, which then repeats nothing.
+ */
+export function findMissingAnnexes<S extends KeptStatement>(
+  leaves: Iterable<StatementLeaf>,
+  annexes: AnnexSource,
+  context: RegisterContext & { readonly memo: RegisterMemo<S> },
+): readonly MissingAnnex[] {
+  const { missing } = takeRoll(leaves, annexes, context, context.memo);
+  context.memo.end();
+  return missing;
+}
+
+/** A memo for one reading, which keeps statements whole: then `S` is what the parser gives. */
+function createWholeMemo<S extends KeptStatement>(): RegisterMemo<S> {
+  return new RegisterMemo<Statement>((statement) => statement) as unknown as RegisterMemo<S>;
+}
+
+/** Verifies every statement by itself, and the annexes of those that count. */
+function takeRoll<S extends KeptStatement>(
+  leaves: Iterable<StatementLeaf>,
+  annexes: AnnexSource,
+  context: RegisterContext,
+  memo: RegisterMemo<S>,
+): Roll<S> {
+  memo.begin(context);
+  const verdicts = new Map<KnownLeaf<S>, Verdict>();
+  const good: GoodLeaf<S>[] = [];
+  const refusals: Verdict[] = [];
+  let done = 0;
+  for (const leaf of leaves) {
+    const known = memo.check(leaf);
+    if (isGood(known)) {
+      good.push(known);
+      judge(known, verdicts, () => checkHeld(leaf, known.verified.statement.type));
+    } else refusals.push(known.refusal!);
+    if (++done % PROGRESS_EVERY === 0) context.onStatements?.(done);
+  }
+  memo.sort(good, compareLeaves);
+  const unique = dropReplays(good, verdicts);
+  const missing = attachAnnexes(unique, annexes, context, verdicts, memo);
+  return { leaves: good, unique, verdicts, refusals, missing };
+}
+
+function isGood<S extends KeptStatement>(leaf: KnownLeaf<S>): leaf is GoodLeaf<S> {
+  return leaf.verified !== undefined;
+}
+
+/** Makes a leaf void when a check throws; returns whether it did not. */
+function judge<S extends KeptStatement>(
+  leaf: GoodLeaf<S>,
+  verdicts: Map<KnownLeaf<S>, Verdict>,
+  check: () => void,
+): boolean {
+  try {
+    check();
+    return true;
+  } catch (error) {
+    verdicts.set(leaf, refuse(leaf.name, error, leaf.verified));
+    return false;
+  }
+}
+
+/** Orders leaves by when they were integrated, then by the statement's id, then by name. */
+function compareLeaves({ verified: one }: GoodLeaf, { verified: other }: GoodLeaf): number {
   const byTime = one.integratedAtSeconds - other.integratedAtSeconds;
   if (byTime !== 0) return byTime;
   const [left, right] = one.id === other.id ? [one.name, other.name] : [one.id, other.id];
   return left < right ? -1 : left > right ? 1 : 0;
 }
 
-/** Keeps the first good copy of each payload. An unsigned copy never gets here, so it cannot displace the signed one. */
-function dropReplays(checked: readonly VerifiedStatement[], verdicts: Map<VerifiedStatement, Verdict>) {
-  const seen = new Map<string, VerifiedStatement>();
-  for (const verified of checked) {
-    const first = seen.get(verified.id);
+/** Keeps the first good copy of each payload. An unsigned or held copy does not count, so it cannot displace a good one. */
+function dropReplays<S extends KeptStatement>(
+  leaves: readonly GoodLeaf<S>[],
+  verdicts: Map<KnownLeaf<S>, Verdict>,
+): Map<string, GoodLeaf<S>> {
+  const seen = new Map<string, GoodLeaf<S>>();
+  for (const leaf of leaves) {
+    if (verdicts.size > 0 && verdicts.has(leaf)) continue;
+    const { id } = leaf.verified;
+    const first = seen.get(id);
     if (first === undefined) {
-      seen.set(verified.id, verified);
+      seen.set(id, leaf);
       continue;
     }
-    const replay = new WartaError('statement-replayed', `the same statement as ${first.name}; that one counts`);
-    verdicts.set(verified, refuse(verified.name, replay, verified));
+    judge(leaf, verdicts, () => {
+      throw new WartaError('statement-replayed', `the same statement as ${first.name}; that one counts`);
+    });
   }
   return seen;
 }
 
-/** Gives each notice its entries; a notice whose annex fails is void. */
-function attachAnnexes(
-  unique: ReadonlyMap<string, VerifiedStatement>,
+/** Gives each notice its entries; a notice whose annex fails is void. Returns the annexes that the source does not have. */
+function attachAnnexes<S extends KeptStatement>(
+  unique: ReadonlyMap<string, GoodLeaf<S>>,
   annexes: AnnexSource,
   context: RegisterContext,
-  verdicts: Map<VerifiedStatement, Verdict>,
-): VerifiedStatement[] {
-  const due = [...unique.values()].filter((one): one is VerifiedNotice => isNotice(one) && isAnnexDue(one, context));
-  const total = due.reduce((sum, { statement }) => sum + statement.annex.entries, 0);
-  const attached = new Map<VerifiedStatement, VerifiedStatement>();
-  let before = 0;
-  for (const notice of due) {
-    try {
-      attached.set(
-        notice,
-        attachAnnex(notice, annexes, (done) => context.onProgress?.(before + done, total)),
-      );
-    } catch (error) {
-      verdicts.set(notice, refuse(notice.name, error, notice));
-    }
-    before += notice.statement.annex.entries;
+  verdicts: Map<KnownLeaf<S>, Verdict>,
+  memo: RegisterMemo<S>,
+): MissingAnnex[] {
+  const due: (GoodLeaf<S> & { current: KnownNotice })[] = [];
+  let total = 0;
+  for (const leaf of unique.values()) {
+    if (!isDue(leaf, context)) continue;
+    due.push(leaf);
+    total += leaf.current.statement.annex.entries;
   }
-  return [...unique.values()].filter((one) => !verdicts.has(one)).map((one) => attached.get(one) ?? one);
+  const missing: MissingAnnex[] = [];
+  const reader = memo.entriesOf(annexes);
+  let before = 0;
+  for (const leaf of due) {
+    const notice = leaf.current;
+    const { annex } = notice.statement;
+    const found = judge(leaf, verdicts, () => {
+      leaf.current = attachAnnex(notice, reader, (done) => context.onProgress?.(before + done, total));
+    });
+    // What is there but is not the annex, as on a damaged disk, is as good as missing.
+    if (!found && !memo.hasAnnex(annex.digest)) missing.push(annex);
+    before += annex.entries;
+  }
+  return missing;
 }
 
 /**
- * Whether a notice's annex can still matter. One that lapsed by its own term need not be read again at every start, or a
- * node would read all the past; but a successor still ends what it superseded, so its annex is always read.
+ * Whether a leaf holds a notice whose annex can still matter. One that lapsed by its own term need not be read again at every
+ * start, or a node would read all the past; but a successor still ends what it superseded, so its annex is always read.
  */
-function isAnnexDue(notice: VerifiedNotice, context: RegisterContext): boolean {
-  return notice.endSeconds > context.nowSeconds || notice.statement.supersedes !== undefined;
+function isDue<S extends KeptStatement>(
+  leaf: GoodLeaf<S>,
+  context: RegisterContext,
+): leaf is GoodLeaf<S> & { current: KnownNotice } {
+  const { current } = leaf;
+  if (!isNotice(current as KnownStatement)) return false;
+  return current.endSeconds > context.nowSeconds || (current as KnownNotice).statement.supersedes !== undefined;
 }
 
 /** Drops statements that name what is not there or not theirs. Resumptions come last, as they name other changes. */
-function dropStrays(
-  annexed: readonly VerifiedStatement[],
-  unique: ReadonlyMap<string, VerifiedStatement>,
-  verdicts: Map<VerifiedStatement, Verdict>,
-): VerifiedStatement[] {
-  const current = new Map(annexed.map((verified) => [verified.id, verified]));
+function dropStrays<S extends KeptStatement>({ unique, verdicts }: Roll<S>): void {
   const find = (id: string) => {
-    const known = unique.get(id);
-    return known === undefined || isNotice(known) ? (current.get(id) ?? known) : current.get(id);
+    const leaf = unique.get(id);
+    // A void notice can still be named: whatever releases it is no less good for that.
+    if (leaf === undefined || (verdicts.has(leaf) && !isNotice(leaf.current as KnownStatement))) return undefined;
+    return leaf.current as KnownStatement;
   };
-  const isResumption = ({ statement }: VerifiedStatement) => statement.type === 'resumption';
-  for (const verified of [...annexed.filter((one) => !isResumption(one)), ...annexed.filter(isResumption)]) {
-    try {
-      checkTargets(verified, find);
-    } catch (error) {
-      verdicts.set(unique.get(verified.id)!, refuse(verified.name, error, verified));
-      if (!isNotice(verified)) current.delete(verified.id);
+  const resumptions: GoodLeaf<S>[] = [];
+  for (const leaf of unique.values()) {
+    if (verdicts.has(leaf)) continue;
+    if (leaf.current.statement.type === 'resumption') resumptions.push(leaf);
+    else judge(leaf, verdicts, () => checkTargets(leaf.current, find));
+  }
+  for (const leaf of resumptions) judge(leaf, verdicts, () => checkTargets(leaf.current, find));
+}
+
+/** Returns when the newest statement that counts was signed, and when the next one starts to count. */
+function findTimes(statements: readonly KnownStatement[], nowSeconds: number) {
+  let newestSignedAtSeconds: number | undefined;
+  for (const { integratedAtSeconds, signedAtSeconds } of statements) {
+    if (integratedAtSeconds > nowSeconds) return { newestSignedAtSeconds, nextStatementSeconds: integratedAtSeconds };
+    if (newestSignedAtSeconds === undefined || signedAtSeconds > newestSignedAtSeconds) {
+      newestSignedAtSeconds = signedAtSeconds;
     }
   }
-  return annexed.filter((verified) => !verdicts.has(unique.get(verified.id)!));
+  return { newestSignedAtSeconds, nextStatementSeconds: undefined };
 }

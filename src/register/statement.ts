@@ -189,6 +189,46 @@ export type Notice = z.output<typeof noticeSchema>;
 /** A statement that changes others or grants something, that is every type but notice and heartbeat. */
 export type Change = Exclude<Statement, { type: 'notice' | 'heartbeat' }>;
 
+/** What a reader of the register needs of a notice once it is verified: all that decides what is in force, and how it answers. */
+export interface KeptNotice
+  extends Pick<Notice, 'type' | 'authority' | 'reference' | 'instrument' | 'category' | 'recipients' | 'supersedes'> {
+  readonly annex: Notice['annex'];
+  readonly approvals: readonly Pick<Notice['approvals'][number], 'officer'>[];
+  readonly redress: Pick<Notice['redress'], 'contacts'>;
+}
+
+/** A change without the text that nothing is decided by. */
+export type KeptChange = WithoutReasons<Change>;
+
+/** What is needed of any statement once it is verified. Every whole statement is one too. */
+export type KeptStatement = KeptNotice | WithoutReasons<Exclude<Statement, Notice>>;
+
+type WithoutReasons<S> = S extends Statement ? Omit<S, 'reasons'> : never;
+
+/**
+ * Returns what is needed of a verified statement: a notice of 5 kB comes down to one. `share` returns the first value equal
+ * to the one it is given, so that what a hundred thousand notices have in common is kept once.
+ */
+export function keepStatement(statement: Statement, share: <T>(value: T) => T): KeptStatement {
+  if (statement.type !== 'notice') {
+    const { reasons: _, ...kept } = statement;
+    return kept;
+  }
+  const { type, reference, supersedes, annex } = statement;
+  return {
+    type,
+    reference,
+    annex,
+    ...(supersedes === undefined ? {} : { supersedes }),
+    authority: share(statement.authority),
+    instrument: share(statement.instrument),
+    category: share(statement.category),
+    recipients: share(statement.recipients),
+    approvals: share(statement.approvals.map(({ officer }) => ({ officer }))),
+    redress: share({ contacts: statement.redress.contacts }),
+  };
+}
+
 /** What a change applies to: a notice (or some entries of it), or everything under an instrument or in a category. */
 export interface Reach {
   readonly notice?: string;
@@ -198,7 +238,7 @@ export interface Reach {
 }
 
 /** Returns what a change applies to; `undefined` for a resumption, which names another change instead. */
-export function reachOf(change: Change): Reach | undefined {
+export function reachOf(change: KeptChange): Reach | undefined {
   switch (change.type) {
     case 'stay':
       return change.target;
@@ -216,7 +256,7 @@ export function reachOf(change: Change): Reach | undefined {
 }
 
 /** Returns the ids of entries a variation names one by one. */
-function variedEntries(change: z.output<typeof variationSchema>): string[] {
+function variedEntries(change: Pick<z.output<typeof variationSchema>, 'remove' | 'exclude' | 'expires'>): string[] {
   const excluded = (change.exclude ?? []).map(({ entry }) => entry);
   const shortened = (change.expires ?? []).map(({ entry }) => entry);
   return [...(change.remove ?? []), ...excluded, ...shortened];

@@ -1,11 +1,21 @@
 import { describeError, type ErrorCode, WartaError } from '../base/errors.ts';
-import { type EntryTable, isExclusion, type OnEntries, parseAnnex } from './annex.ts';
+import { type AnnexTerms, type EntryTable, isExclusion, type OnEntries, parseAnnex } from './annex.ts';
 import { type Authorities, type Authority, type Officer, RELEASE_TYPES, type StatementType } from './authorities.ts';
 import { hashHex, parseCanonical } from './canonical.ts';
 import { findSigners, parseEnvelope } from './envelope.ts';
 import { parseWith } from './fields.ts';
 import type { Instrument, Pack } from './pack.ts';
-import { ANNEX_MAX_BYTES, type Change, type Notice, reachOf, type Statement, statementSchema } from './statement.ts';
+import {
+  ANNEX_MAX_BYTES,
+  type Change,
+  type KeptChange,
+  type KeptNotice,
+  type KeptStatement,
+  type Notice,
+  reachOf,
+  type Statement,
+  statementSchema,
+} from './statement.ts';
 import { DAY_SECONDS, NO_END_SECONDS, secondsOf } from './time.ts';
 
 /** How far a signer's clock may be ahead of the log's. */
@@ -18,15 +28,34 @@ export const CLOCK_SKEW_SECONDS = 300;
  */
 export interface StatementLeaf {
   readonly name: string;
+  /** May be a getter that reads the bytes from elsewhere: it is asked once at most, and not for what a memo knows. */
   readonly envelope: Uint8Array;
   readonly integratedAtSeconds?: number;
   /** Why the source could not read it; it is then void. */
   readonly unreadable?: string;
+  /**
+   * What stands for exactly this envelope and this time for as long as the source lives: a digest of the leaf, or its
+   * number in a log, whose leaves never change. A leaf without one is verified anew at every reading.
+   */
+  readonly key?: string;
+  /** Why the source holds it back: it counts only if it is a release, otherwise it is void with this code and reason. */
+  readonly held?: ErrorCode;
+  readonly heldReason?: string;
 }
 
 /** Where annexes are read from, by digest. `undefined` when there is none; must not return more than `maxBytes` + 1. */
 export interface AnnexSource {
   read(digest: string, maxBytes: number): Uint8Array | undefined;
+}
+
+/** Gives the verified entries of an annex. */
+export interface EntryReader {
+  /**
+   * Returns the entries of the annex with that digest.
+   *
+   * @throws {WartaError} `annex-missing`, `-oversized`, `-malformed`, `-mismatch`.
+   */
+  readEntries(terms: AnnexTerms, onEntries?: OnEntries): EntryTable;
 }
 
 /** What statements are judged by. */
@@ -35,8 +64,8 @@ export interface TrustContext {
   readonly pack: Pack;
 }
 
-/** A statement whose signatures, scope and dates were found good. */
-export interface VerifiedStatement<S extends Statement = Statement> {
+/** A statement whose signatures, scope and dates were found good; whole, or what a memo keeps of it. */
+export interface VerifiedStatement<S extends KeptStatement = Statement> {
   /** Lower-case hexadecimal SHA-256 of the payload. */
   readonly id: string;
   /** The name of the leaf it came from. */
@@ -47,7 +76,8 @@ export interface VerifiedStatement<S extends Statement = Statement> {
   readonly authority: Authority;
   /** Ids of the officers who signed, one for each distinct key. */
   readonly signers: readonly string[];
-  /** When a notice ends at the latest, by its term and its instrument's; 0 for other types. */
+  /** When a notice takes effect, and when it ends at the latest by its term and its instrument's; 0 for other types. */
+  readonly startSeconds: number;
   readonly endSeconds: number;
   /** The entries of a notice once its annex was verified. */
   readonly entries?: EntryTable;
@@ -58,6 +88,11 @@ export type VerifiedNotice = VerifiedStatement<Notice>;
 
 /** A verified change. */
 export type VerifiedChange = VerifiedStatement<Change>;
+
+/** A verified statement, whole or as a memo keeps it: all that folding and compiling ask for. */
+export type KnownStatement = VerifiedStatement<KeptStatement>;
+export type KnownNotice = VerifiedStatement<KeptNotice>;
+export type KnownChange = VerifiedStatement<KeptChange>;
 
 /** The outcome for one leaf. `code` and `reason` say why a void statement is void. */
 export interface Verdict {
@@ -70,15 +105,19 @@ export interface Verdict {
 }
 
 /** Finds a statement that others may name, by id. */
-export type FindStatement = (id: string) => VerifiedStatement | undefined;
+export type FindStatement = (id: string) => KnownStatement | undefined;
 
 /** Whether a verified statement is a notice. */
-export function isNotice(verified: VerifiedStatement): verified is VerifiedNotice {
+export function isNotice(verified: VerifiedStatement): verified is VerifiedNotice;
+export function isNotice(verified: KnownStatement): verified is KnownNotice;
+export function isNotice(verified: KnownStatement): boolean {
   return verified.statement.type === 'notice';
 }
 
 /** Whether a verified statement changes others. */
-export function isChange(verified: VerifiedStatement): verified is VerifiedChange {
+export function isChange(verified: VerifiedStatement): verified is VerifiedChange;
+export function isChange(verified: KnownStatement): verified is KnownChange;
+export function isChange(verified: KnownStatement): boolean {
   return verified.statement.type !== 'notice' && verified.statement.type !== 'heartbeat';
 }
 
@@ -93,7 +132,8 @@ export function verifyStatement(
   let verified: VerifiedStatement | undefined;
   try {
     verified = checkStatement(leaf, context);
-    if (context.annexes && isNotice(verified)) verified = attachAnnex(verified, context.annexes);
+    checkHeld(leaf, verified.statement.type);
+    if (context.annexes && isNotice(verified)) verified = attachAnnex(verified, readDirectly(context.annexes));
     if (context.find) checkTargets(verified, context.find);
     return { verdict: accept(verified), verified };
   } catch (error) {
@@ -102,12 +142,12 @@ export function verifyStatement(
 }
 
 /** The verdict on a good statement. */
-export function accept(verified: VerifiedStatement): Verdict {
+export function accept(verified: KnownStatement): Verdict {
   return { name: verified.name, ok: true, id: verified.id, type: verified.statement.type };
 }
 
 /** The verdict on a void statement; anything but a `WartaError` is a fault of ours and is thrown on. */
-export function refuse(name: string, error: unknown, verified?: VerifiedStatement): Verdict {
+export function refuse(name: string, error: unknown, verified?: KnownStatement): Verdict {
   if (!(error instanceof WartaError)) throw error;
   const { code } = error;
   return { name, ok: false, id: verified?.id, type: verified?.statement.type, code, reason: describeError(error) };
@@ -154,6 +194,7 @@ export function checkStatement(leaf: StatementLeaf, context: TrustContext): Veri
     signedAtSeconds,
     authority,
     signers: signers.map((officer) => officer.id),
+    startSeconds: statement.type === 'notice' ? secondsOf(statement.dates.effectiveFrom) : 0,
     endSeconds: statement.type === 'notice' ? checkDates(statement, context.pack) : 0,
   };
 }
@@ -259,18 +300,34 @@ function checkReview(
   return NO_END_SECONDS;
 }
 
+/** Refuses a leaf that its source holds back, unless it is a release: nothing may keep a block from ending. */
+export function checkHeld(leaf: StatementLeaf, type: StatementType): void {
+  if (leaf.held === undefined || RELEASE_TYPES.has(type)) return;
+  throw new WartaError(leaf.held, leaf.heldReason ?? 'its source holds it back');
+}
+
+/** Reads annexes from a source and verifies each. */
+export function readDirectly(annexes: AnnexSource): EntryReader {
+  return {
+    readEntries: (terms, onEntries) => parseAnnex(readAnnex(annexes, terms), terms, onEntries),
+  };
+}
+
+/** @throws {WartaError} `annex-missing`. */
+export function readAnnex(annexes: AnnexSource, { digest, sizeBytes }: AnnexTerms): Uint8Array {
+  const bytes = annexes.read(digest, Math.min(sizeBytes, ANNEX_MAX_BYTES));
+  if (bytes === undefined) throw new WartaError('annex-missing', `no annex ${digest}: fetch it beside the notice`);
+  return bytes;
+}
+
 /**
- * Reads and verifies a notice's annex.
+ * Gives a notice its entries.
  *
- * @throws {WartaError} `annex-missing`, `-oversized`, `-malformed`, `-mismatch`, or `statement-out-of-scope` for entries of
- *   a scope the authority may not use.
+ * @throws {WartaError} what reading the annex throws, or `statement-out-of-scope` for entries of a scope the authority may
+ *   not use.
  */
-export function attachAnnex(notice: VerifiedNotice, annexes: AnnexSource, onEntries?: OnEntries): VerifiedNotice {
-  const { annex } = notice.statement;
-  const bytes = annexes.read(annex.digest, Math.min(annex.sizeBytes, ANNEX_MAX_BYTES));
-  if (bytes === undefined)
-    throw new WartaError('annex-missing', `no annex ${annex.digest}: fetch it beside the notice`);
-  const entries = parseAnnex(bytes, { ...annex, endSeconds: notice.endSeconds }, onEntries);
+export function attachAnnex<N extends KnownNotice>(notice: N, annexes: EntryReader, onEntries?: OnEntries): N {
+  const entries = annexes.readEntries({ ...notice.statement.annex, endSeconds: notice.endSeconds }, onEntries);
   for (const scope of entries.scopes) {
     if (!notice.authority.scopes.has(scope)) throw outOfScope(`${notice.authority.id} may not block by ${scope}`);
   }
@@ -283,7 +340,7 @@ export function attachAnnex(notice: VerifiedNotice, annexes: AnnexSource, onEntr
  *
  * @throws {WartaError} `statement-target-unknown` or `statement-out-of-scope`.
  */
-export function checkTargets(verified: VerifiedStatement, find: FindStatement): void {
+export function checkTargets(verified: KnownStatement, find: FindStatement): void {
   if (isNotice(verified)) {
     for (const id of verified.statement.supersedes ?? []) requireOwn(verified, requireNotice(id, find));
     return;
@@ -303,7 +360,7 @@ export function checkTargets(verified: VerifiedStatement, find: FindStatement): 
 }
 
 /** Requires that a resumption names a stay or a halt of its own authority. */
-function checkResumption(verified: VerifiedStatement, id: string, find: FindStatement): void {
+function checkResumption(verified: KnownStatement, id: string, find: FindStatement): void {
   const target = find(id);
   if (target?.statement.type !== 'stay' && target?.statement.type !== 'halt') {
     throw new WartaError('statement-target-unknown', `no stay or halt ${id} is known`);
@@ -312,20 +369,20 @@ function checkResumption(verified: VerifiedStatement, id: string, find: FindStat
 }
 
 /** Returns the notice with that id. */
-function requireNotice(id: string, find: FindStatement): VerifiedNotice {
+function requireNotice(id: string, find: FindStatement): KnownNotice {
   const target = find(id);
   if (target !== undefined && isNotice(target)) return target;
   throw new WartaError('statement-target-unknown', `no notice ${id} is known`);
 }
 
 /** Requires that both statements are of one authority: only releases may reach further. */
-function requireOwn(verified: VerifiedStatement, target: VerifiedStatement): void {
+function requireOwn(verified: KnownStatement, target: KnownStatement): void {
   if (verified.authority.id === target.authority.id) return;
   throw outOfScope(`${verified.authority.id} may not change a statement of ${target.authority.id}`);
 }
 
 /** Requires that the entries a change names are the notice's, and that what it excludes lies below them. */
-function checkEntries(change: Change, ids: readonly string[], entries: EntryTable): void {
+function checkEntries(change: KeptChange, ids: readonly string[], entries: EntryTable): void {
   const missing = ids.find((id) => entries.indexOf(id) < 0);
   if (missing !== undefined) throw new WartaError('statement-target-unknown', `the notice has no entry ${missing}`);
   if (change.type !== 'variation') return;

@@ -1,7 +1,7 @@
 /**
  * The rule table is one SharedArrayBuffer, little-endian, every section on a 64-byte line:
  *
- *     header | filter blocks | slots | records | notices | templates | description (JSON)
+ *     header | filter blocks | slots | records | notices | templates | source | description
  *
  * - filter: split-block Bloom filter, one 64-byte block a probe.
  * - slots: open addressing, linear probing; two words each: tag, word offset of the record + 1 (0 is empty).
@@ -10,17 +10,26 @@
  *   Rules and name stand together because every part apart costs a hit one more cache miss.
  * - notices: four words: category, offset of the templates, bytes of the plain OPT, bytes of the structured OPT.
  * - templates: the SOA record once, then for each notice its OPT record, plain and with structured errors.
+ * - source: the digest of what the table was compiled from.
+ * - description: lines of JSON, the category ids, then one line for each notice.
  *
- * Only the builder writes; every reader may share the buffer without a lock because a table never changes once built.
+ * Every section but the filter ends with unused space, about an eighth, so that `RuleTablePatch` can put more rules into a
+ * copy without laying it out anew. A name that gets another rule is written once more at the end of the records and its slot
+ * turned to it; a rule that no longer counts has an empty window. A table itself is never written again once it was built:
+ * every reader may share the buffer without a lock.
  */
 
 /** 'WRT1' as a little-endian word. */
 export const TABLE_MAGIC = 0x31545257;
 
 /** Raised when the layout changes: a saved table of another version is rebuilt, not read. */
-export const TABLE_VERSION = 2;
+export const TABLE_VERSION = 3;
 
-/** Words of the header. Section offsets are in lines of 64 bytes, so that 32 bits reach 256 GiB. */
+/**
+ * Words of the header. Section offsets are in lines of 64 bytes, so that 32 bits reach 256 GiB. Counts, words and bytes are
+ * those in use; `capacityOf` says how many bytes a section has room for. `NAME_COUNT` is what the filter holds, so names
+ * whose rules have all ended count; `RULE_COUNT` leaves ended rules out.
+ */
 export const HEADER = {
   MAGIC: 0,
   VERSION: 1,
@@ -44,7 +53,21 @@ export const HEADER = {
   SOA_BYTES: 20,
   DESCRIPTION_LINE: 21,
   DESCRIPTION_BYTES: 22,
+  SOURCE_LINE: 23,
+  SOURCE_BYTES: 24,
+  NAME_CAPACITY: 25,
 } as const;
+
+/** Header words of the sections, in the order in which they lie. */
+export const SECTIONS = [
+  HEADER.FILTER_LINE,
+  HEADER.SLOTS_LINE,
+  HEADER.RECORDS_LINE,
+  HEADER.NOTICES_LINE,
+  HEADER.TEMPLATES_LINE,
+  HEADER.SOURCE_LINE,
+  HEADER.DESCRIPTION_LINE,
+] as const;
 
 export const HEADER_WORDS = 64;
 export const LINE_BYTES = 64;
@@ -68,4 +91,10 @@ export const NO_RULE = -1;
 /** Rounds up to whole lines. */
 export function linesOf(bytes: number): number {
   return Math.ceil(bytes / LINE_BYTES);
+}
+
+/** Returns how many bytes the section that starts at a header word has room for. */
+export function capacityOf(header: Uint32Array, section: (typeof SECTIONS)[number]): number {
+  const next = SECTIONS[SECTIONS.indexOf(section) + 1] ?? HEADER.TOTAL_LINES;
+  return (header[next]! - header[section]!) * LINE_BYTES;
 }

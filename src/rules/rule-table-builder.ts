@@ -1,7 +1,5 @@
 import { WartaError } from '../base/errors.ts';
 import { allocateTable } from '../base/libc.ts';
-import { MAX_NAME_BYTES } from '../dns/constants.ts';
-import { writeName } from '../dns/name.ts';
 import { type AnswerOptions, composeOptTemplates, composeSoaTemplate } from './answer-template.ts';
 import { addToFilter, sizeFilter } from './bloom-filter.ts';
 import {
@@ -11,20 +9,25 @@ import {
   linesOf,
   MAX_NOTICES,
   NO_END,
-  NOTICE_SHIFT,
-  RULE_BIT,
   RULE_WORDS,
   TABLE_MAGIC,
   TABLE_VERSION,
 } from './layout.ts';
+import {
+  clampSeconds,
+  composeBits,
+  countLabels,
+  findRoot,
+  RULE_NAME_ROOM,
+  type RuleAction,
+  type Trigger,
+  wordsOf,
+  writeRuleName,
+} from './rule-record.ts';
 import type { RuleNotice } from './rule-table.ts';
 import { hashName, reduceTo, type SuffixHash } from './suffix-hash.ts';
 
-/** What a rule's name covers: only itself, or itself and everything below. */
-export type Trigger = 'exact' | 'subtree';
-
-/** What a rule does to the names it covers: block them, or take them out of its own entry's block. */
-export type RuleAction = 'block' | 'passthru';
+export type { RuleAction, Trigger } from './rule-record.ts';
 
 export interface RuleTableOptions {
   /** Category ids of the pack, in its order. */
@@ -39,28 +42,53 @@ export interface RuleTableOptions {
   source: string;
   /** Filter target; 1 in 1,000 by default: a false hit costs one look at the exact table. */
   falsePositiveRate?: number;
+  /** How many rules to expect, if known: saves growing step by step. */
+  expectedRules?: number;
 }
 
-/** Share of slots in use: linear probing stays under two looks a hit. */
-const SLOT_LOAD = 0.62;
+/**
+ * Share of slots in use once the spare ones are as well; 0.62 when the table is built. Linear probing stays near two looks a
+ * hit.
+ */
+const SLOT_LOAD = 0.7;
+
+/** A section's unused part: an eighth, or the least that makes a patch of a small table worth while. */
+const SPARE_SHARE = 8;
+const LEAST_SPARE_NAMES = 8;
+const LEAST_SPARE_NOTICES = 16;
+/** A table of many names and few notices gets room for one more notice for so many names. */
+const NAMES_A_NOTICE = 1024;
+/** Octets set aside for the templates, and for the description, of one spare notice; enough for nearly every one. */
+const SPARE_TEMPLATE_BYTES = 512;
+const SPARE_DESCRIPTION_BYTES = 384;
+/** Octets of a name set aside for one spare name. */
+const SPARE_NAME_BYTES = 32;
+/** Least room for the source: two digests and a sign between them. */
+const SOURCE_CAPACITY_BYTES = 192;
+
 const ROW_WORDS = 5;
+/** Octets of a name in wire form, expected. */
+const EXPECTED_NAME_BYTES = 20;
 const DEFAULT_FALSE_POSITIVE_RATE = 0.001;
 /** Offsets of names are 32-bit. */
-const MAX_NAMES_BYTES = 0xffffffff - MAX_NAME_BYTES;
+const MAX_NAMES_BYTES = 0xffffffff - RULE_NAME_ROOM;
 
 /** Collects rules and compiles them into one shared buffer. Use once. */
 export class RuleTableBuilder {
   readonly #options: RuleTableOptions;
   readonly #notices: RuleNotice[] = [];
-  #names = new Uint8Array(1 << 16);
+  #names: Uint8Array;
   #namesEnd = 0;
   /** Rows: offset of the name, notBefore, notAfter, entry, notice and bits. */
-  #rows = new Uint32Array(1 << 12);
+  #rows: Uint32Array;
   #count = 0;
   #maxLabels = 0;
 
   constructor(options: RuleTableOptions) {
     this.#options = options;
+    const expected = Math.max(256, options.expectedRules ?? 0);
+    this.#names = new Uint8Array(expected * EXPECTED_NAME_BYTES);
+    this.#rows = new Uint32Array(expected * ROW_WORDS);
   }
 
   get ruleCount(): number {
@@ -96,30 +124,24 @@ export class RuleTableBuilder {
     notice: number,
     entry: number,
   ): void {
-    this.#reserve(name.length + 2);
+    this.#reserve();
     const offset = this.#namesEnd;
-    const end = writeName(name, this.#names, offset);
-    const labels = end < 0 ? 0 : countLabels(this.#names, offset);
-    if (labels < 2)
-      throw new WartaError('name-invalid', `'${name}' cannot be a rule: it needs at least two valid labels`);
-    if (labels > this.#maxLabels) this.#maxLabels = labels;
-    this.#namesEnd = end;
+    const rootAt = writeRuleName(name, this.#names, offset);
+    this.#namesEnd = rootAt + 1;
+    this.#maxLabels = Math.max(this.#maxLabels, countLabels(this.#names, offset));
     const at = this.#count++ * ROW_WORDS;
     this.#rows[at] = offset;
     this.#rows[at + 1] = clampSeconds(notBefore);
     this.#rows[at + 2] = clampSeconds(notAfter);
     this.#rows[at + 3] = entry;
-    this.#rows[at + 4] =
-      (notice << NOTICE_SHIFT) |
-      (trigger === 'subtree' ? RULE_BIT.SUBTREE : 0) |
-      (action === 'passthru' ? RULE_BIT.PASSTHRU : 0);
+    this.#rows[at + 4] = composeBits(trigger, action, notice);
   }
 
   /** Makes room for one more name and row. */
-  #reserve(nameBytes: number): void {
-    if (this.#namesEnd + nameBytes > MAX_NAMES_BYTES) throw new WartaError('table-too-large', 'names exceed 4 GiB');
-    if (this.#namesEnd + nameBytes > this.#names.length) {
-      const larger = new Uint8Array(Math.min(MAX_NAMES_BYTES + MAX_NAME_BYTES, this.#names.length * 2 + nameBytes));
+  #reserve(): void {
+    if (this.#namesEnd > MAX_NAMES_BYTES) throw new WartaError('table-too-large', 'names exceed 4 GiB');
+    if (this.#namesEnd + RULE_NAME_ROOM > this.#names.length) {
+      const larger = new Uint8Array(Math.min(MAX_NAMES_BYTES + RULE_NAME_ROOM, this.#names.length * 2));
       larger.set(this.#names);
       this.#names = larger;
     }
@@ -134,46 +156,18 @@ export class RuleTableBuilder {
   build(): SharedArrayBuffer {
     const grouped = this.#groupByName();
     const templates = this.#composeTemplates();
-    const description = Buffer.from(
-      JSON.stringify({ categories: this.#options.categories, notices: this.#notices, source: this.#options.source }),
-    );
-    const filterBlocks = sizeFilter(grouped.nameCount, this.#options.falsePositiveRate ?? DEFAULT_FALSE_POSITIVE_RATE);
-    const header = new Uint32Array(HEADER_WORDS);
-    let line = linesOf(HEADER_WORDS * 4);
-    const place = (word: number, sizeBytes: number) => {
-      header[word] = line;
-      line += linesOf(sizeBytes);
-    };
-    place(HEADER.FILTER_LINE, filterBlocks * LINE_BYTES);
-    place(HEADER.SLOTS_LINE, grouped.slotCount * 8);
-    place(HEADER.RECORDS_LINE, grouped.recordWords * 4);
-    place(HEADER.NOTICES_LINE, this.#notices.length * 16);
-    place(HEADER.TEMPLATES_LINE, templates.bytes.length);
-    place(HEADER.DESCRIPTION_LINE, description.length);
-    header[HEADER.MAGIC] = TABLE_MAGIC;
-    header[HEADER.VERSION] = TABLE_VERSION;
-    header[HEADER.SEED_A] = this.#options.seed[0];
-    header[HEADER.SEED_B] = this.#options.seed[1];
-    header[HEADER.MAX_LABELS] = this.#maxLabels;
-    header[HEADER.BUILT_AT] = this.#options.builtAtSeconds;
-    header[HEADER.TOTAL_LINES] = line;
-    header[HEADER.FILTER_BLOCKS] = filterBlocks;
-    header[HEADER.SLOT_COUNT] = grouped.slotCount;
-    header[HEADER.RECORD_WORDS] = grouped.recordWords;
-    header[HEADER.NAME_COUNT] = grouped.nameCount;
-    header[HEADER.RULE_COUNT] = this.#count;
-    header[HEADER.NOTICE_COUNT] = this.#notices.length;
-    header[HEADER.TEMPLATES_BYTES] = templates.bytes.length;
-    header[HEADER.SOA_BYTES] = templates.soaBytes;
-    header[HEADER.DESCRIPTION_BYTES] = description.length;
-
-    const table = allocateTable(line * LINE_BYTES);
+    const source = Buffer.from(this.#options.source);
+    const description = composeDescription(this.#options.categories, this.#notices);
+    const header = this.#composeHeader(grouped, templates, source.length, description.length);
+    const table = allocateTable(header[HEADER.TOTAL_LINES]! * LINE_BYTES);
     const words = (word: number, count: number) => new Uint32Array(table, header[word]! * LINE_BYTES, count);
     const octets = (word: number, count: number) => new Uint8Array(table, header[word]! * LINE_BYTES, count);
     new Uint32Array(table, 0, HEADER_WORDS).set(header);
     octets(HEADER.TEMPLATES_LINE, templates.bytes.length).set(templates.bytes);
+    octets(HEADER.SOURCE_LINE, source.length).set(source);
     octets(HEADER.DESCRIPTION_LINE, description.length).set(description);
-    words(HEADER.NOTICES_LINE, this.#notices.length * 4).set(templates.rows);
+    words(HEADER.NOTICES_LINE, templates.rows.length).set(templates.rows);
+    const filterBlocks = header[HEADER.FILTER_BLOCKS]!;
     this.#writeRules(
       grouped,
       words(HEADER.FILTER_LINE, (filterBlocks * LINE_BYTES) / 4),
@@ -185,9 +179,56 @@ export class RuleTableBuilder {
     return table;
   }
 
+  /** Places every section, with what is set aside for patches, and writes down what is in use. */
+  #composeHeader(
+    grouped: GroupedNames,
+    templates: Templates,
+    sourceBytes: number,
+    descriptionBytes: number,
+  ): Uint32Array {
+    const { nameCount, recordWords, slotCount } = grouped;
+    const noticeCount = this.#notices.length;
+    const names = spareOf(nameCount, LEAST_SPARE_NAMES);
+    const notices = spareOf(noticeCount, Math.max(LEAST_SPARE_NOTICES, Math.ceil(nameCount / NAMES_A_NOTICE)));
+    const spareWords = spareOf(recordWords, names * (1 + RULE_WORDS + wordsOf(SPARE_NAME_BYTES)));
+    const filterBlocks = sizeFilter(nameCount, this.#options.falsePositiveRate ?? DEFAULT_FALSE_POSITIVE_RATE);
+    const header = new Uint32Array(HEADER_WORDS);
+    let line = linesOf(HEADER_WORDS * 4);
+    const place = (word: number, sizeBytes: number) => {
+      header[word] = line;
+      line += linesOf(sizeBytes);
+    };
+    place(HEADER.FILTER_LINE, filterBlocks * LINE_BYTES);
+    place(HEADER.SLOTS_LINE, slotCount * 8);
+    place(HEADER.RECORDS_LINE, (recordWords + spareWords) * 4);
+    place(HEADER.NOTICES_LINE, (noticeCount + notices) * 16);
+    place(HEADER.TEMPLATES_LINE, templates.bytes.length + notices * SPARE_TEMPLATE_BYTES);
+    place(HEADER.SOURCE_LINE, Math.max(sourceBytes, SOURCE_CAPACITY_BYTES));
+    place(HEADER.DESCRIPTION_LINE, descriptionBytes + notices * SPARE_DESCRIPTION_BYTES);
+    header[HEADER.MAGIC] = TABLE_MAGIC;
+    header[HEADER.VERSION] = TABLE_VERSION;
+    header[HEADER.SEED_A] = this.#options.seed[0];
+    header[HEADER.SEED_B] = this.#options.seed[1];
+    header[HEADER.MAX_LABELS] = this.#maxLabels;
+    header[HEADER.BUILT_AT] = this.#options.builtAtSeconds;
+    header[HEADER.TOTAL_LINES] = line;
+    header[HEADER.FILTER_BLOCKS] = filterBlocks;
+    header[HEADER.SLOT_COUNT] = slotCount;
+    header[HEADER.RECORD_WORDS] = recordWords;
+    header[HEADER.NAME_COUNT] = nameCount;
+    header[HEADER.NAME_CAPACITY] = nameCount + names;
+    header[HEADER.RULE_COUNT] = this.#count;
+    header[HEADER.NOTICE_COUNT] = noticeCount;
+    header[HEADER.TEMPLATES_BYTES] = templates.bytes.length;
+    header[HEADER.SOA_BYTES] = templates.soaBytes;
+    header[HEADER.SOURCE_BYTES] = sourceBytes;
+    header[HEADER.DESCRIPTION_BYTES] = descriptionBytes;
+    return header;
+  }
+
   /** Finds equal names: numbers the distinct ones in the slots and chains each name's rows in order of arrival. */
   #groupByName(): GroupedNames {
-    const slotCount = Math.max(8, Math.ceil(this.#count / SLOT_LOAD));
+    const slotCount = Math.ceil((this.#count + spareOf(this.#count, LEAST_SPARE_NAMES)) / SLOT_LOAD);
     const slots = new Uint32Array(slotCount * 2);
     const firstRow = new Uint32Array(this.#count);
     const lastRow = new Uint32Array(this.#count);
@@ -268,20 +309,58 @@ export class RuleTableBuilder {
   }
 
   /** Composes the SOA and every notice's OPT records, and the rows that say where they are. */
-  #composeTemplates(): { bytes: Uint8Array; soaBytes: number; rows: Uint32Array } {
-    const soa = composeSoaTemplate(this.#options.answer, this.#options.builtAtSeconds);
+  #composeTemplates(): Templates {
+    const { answer, categories, builtAtSeconds } = this.#options;
+    const soa = composeSoaTemplate(answer, builtAtSeconds);
     const parts = [soa];
-    const rows = new Uint32Array(this.#notices.length * 4);
+    const rows = new Uint32Array(this.#notices.length * NOTICE_WORDS);
     let at = soa.length;
     this.#notices.forEach((notice, i) => {
-      const { plain, structured, brief } = composeOptTemplates(this.#options.answer, notice);
-      const category = this.#options.categories.indexOf(notice.category);
-      rows.set([category, at, plain.length, structured.length | (brief.length << 16)], i * 4);
-      parts.push(plain, structured, brief);
-      at += plain.length + structured.length + brief.length;
+      const { bytes, row } = composeNoticeTemplates(answer, categories, notice, at);
+      rows.set(row, i * NOTICE_WORDS);
+      parts.push(bytes);
+      at += bytes.length;
     });
     return { bytes: Buffer.concat(parts), soaBytes: soa.length, rows };
   }
+}
+
+/** Words of a notice's row. */
+export const NOTICE_WORDS = 4;
+
+/** Composes a notice's OPT records for the place `at` in the templates, and the row of the notices that leads there. */
+export function composeNoticeTemplates(
+  answer: AnswerOptions,
+  categories: readonly string[],
+  notice: RuleNotice,
+  at: number,
+): { bytes: Uint8Array; row: readonly number[] } {
+  const { plain, structured, brief } = composeOptTemplates(answer, notice);
+  return {
+    bytes: Buffer.concat([plain, structured, brief]),
+    row: [categories.indexOf(notice.category), at, plain.length, structured.length | (brief.length << 16)],
+  };
+}
+
+/** Composes the description: the category ids, then every notice, a line each. */
+function composeDescription(categories: readonly string[], notices: readonly RuleNotice[]): Buffer {
+  return Buffer.concat([composeLine(categories), ...notices.map(composeLine)]);
+}
+
+/** Composes one line of the description. */
+export function composeLine(value: unknown): Buffer {
+  return Buffer.from(`${JSON.stringify(value)}\n`);
+}
+
+/** Returns how many of something are set aside beside so many in use. */
+function spareOf(used: number, least: number): number {
+  return Math.max(least, Math.ceil(used / SPARE_SHARE));
+}
+
+interface Templates {
+  bytes: Uint8Array;
+  soaBytes: number;
+  rows: Uint32Array;
 }
 
 interface GroupedNames {
@@ -294,26 +373,4 @@ interface GroupedNames {
   nextRow: Uint32Array;
   nameCount: number;
   recordWords: number;
-}
-
-/** Words that hold so many octets. */
-function wordsOf(sizeBytes: number): number {
-  return (sizeBytes + 3) >>> 2;
-}
-
-function countLabels(wire: Uint8Array, offset: number): number {
-  let labels = 0;
-  for (let at = offset; wire[at] !== 0; at += wire[at]! + 1) labels++;
-  return labels;
-}
-
-function findRoot(wire: Uint8Array, offset: number): number {
-  let at = offset;
-  while (wire[at] !== 0) at += wire[at]! + 1;
-  return at;
-}
-
-/** Keeps a time within 32 bits; the year 2106 and later read as no end. */
-function clampSeconds(seconds: number): number {
-  return Math.max(0, Math.min(NO_END, Math.floor(seconds)));
 }

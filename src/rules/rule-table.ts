@@ -30,10 +30,8 @@ export interface RuleNotice {
 
 /** The part of a table that is read seldom. */
 export interface TableDescription {
-  /** Category ids; a notice's category number is an index into it. */
   categories: readonly string[];
   notices: readonly RuleNotice[];
-  /** Digest of everything the table was compiled from; tells whether a saved table is still the right one. */
   source: string;
 }
 
@@ -47,7 +45,7 @@ const MAX_LABELS = 128;
 export class RuleTable {
   readonly buffer: SharedArrayBuffer;
   readonly ruleCount: number;
-  /** Distinct names: what the filter holds. */
+  /** Distinct names, also those whose rules have all ended: what the filter holds. */
   readonly nameCount: number;
   readonly noticeCount: number;
   readonly sizeBytes: number;
@@ -324,10 +322,27 @@ export class RuleTable {
     return this.#notices[notice * 4 + 3]! >>> 16;
   }
 
-  /** Parses the description. Not for the hot path. */
+  /** Category ids; a notice's category number is an index into it. */
+  get categories(): readonly string[] {
+    const [first] = this.#text(HEADER.DESCRIPTION_LINE, HEADER.DESCRIPTION_BYTES).split('\n', 1);
+    return JSON.parse(first!) as string[];
+  }
+
+  /** Digest of everything the table was compiled from; tells whether a saved table is still the right one. */
+  get source(): string {
+    return this.#text(HEADER.SOURCE_LINE, HEADER.SOURCE_BYTES);
+  }
+
+  /** Parses the whole description. Not for the hot path. */
   describe(): TableDescription {
-    const offset = this.#words[HEADER.DESCRIPTION_LINE]! * LINE_BYTES;
-    const json = Buffer.from(this.bytes.slice(offset, offset + this.#words[HEADER.DESCRIPTION_BYTES]!)).toString();
-    return JSON.parse(json) as TableDescription;
+    const lines = this.#text(HEADER.DESCRIPTION_LINE, HEADER.DESCRIPTION_BYTES).trimEnd().split('\n');
+    const [categories, ...notices] = lines.map((line) => JSON.parse(line) as unknown);
+    return { categories: categories as string[], notices: notices as RuleNotice[], source: this.source };
+  }
+
+  /** Returns the text of a section. */
+  #text(line: number, sizeBytes: number): string {
+    const offset = this.#words[line]! * LINE_BYTES;
+    return Buffer.from(this.bytes.slice(offset, offset + this.#words[sizeBytes]!)).toString();
   }
 }

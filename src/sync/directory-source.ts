@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { describeError, WartaError } from '../base/errors.ts';
 import { readInto } from '../base/file-read.ts';
 import { STATEMENT_MAX_BYTES } from '../register/statement.ts';
-import type { StatementLeaf } from '../register/verify-statement.ts';
+import type { AnnexSource, StatementLeaf } from '../register/verify-statement.ts';
 import type { SourceReading, StatementSource } from './statement-source.ts';
 
 /** Folders of a register directory. */
@@ -19,40 +19,37 @@ const STAT_BATCH = 256;
 
 /**
  * A register in a directory: `statements/*.json` holds one DSSE envelope a file, `annexes/<digest>.jsonl` the annexes by
- * digest. Whoever may write to the directory may add, withhold and remove statements, but not make one.
+ * digest. Whoever may write to the directory may add, withhold and remove statements, but not make one. No log says when a
+ * statement was there, so its own signing time has to do: for laboratories, and for looking at statements before they are
+ * submitted.
  */
 export class DirectorySource implements StatementSource {
-  readonly #statements: string;
-  readonly #annexes: string;
+  /** Text of authorities.json, pinned. */
+  authorities = '';
+  readonly #directory: string;
+  #version = '';
+  #reading: DirectoryReading | undefined;
 
   constructor(directory: string) {
-    this.#statements = join(directory, STATEMENTS_FOLDER);
-    this.#annexes = join(directory, ANNEXES_FOLDER);
+    this.#directory = directory;
+  }
+
+  /** Looks at sizes and times only: whole files are read when one of them has moved. */
+  async poll(): Promise<void> {
+    const version = await this.#findVersion();
+    if (version === this.#version && this.#reading !== undefined) return;
+    this.#reading = readDirectory(this.#directory);
+    this.#version = version;
   }
 
   read(): SourceReading {
-    const fingerprint = createHash('sha256');
-    const leaves: StatementLeaf[] = [];
-    for (const name of listStatements(this.#statements)) {
-      const leaf = readStatement(this.#statements, name);
-      if (leaf === undefined) continue; // removed meanwhile; the next look finds out
-      leaves.push(leaf);
-      fingerprint.update(`${name}\0${leaf.unreadable ?? hash('sha256', leaf.envelope)}\n`);
-    }
-    for (const name of listFolder(this.#annexes).sort()) {
-      const stats = statSync(join(this.#annexes, name), { throwIfNoEntry: false });
-      fingerprint.update(`${name}\0${stats?.size}\0${stats?.mtimeMs}\n`);
-    }
-    return {
-      leaves,
-      annexes: { read: (digest, maxBytes) => readAnnex(join(this.#annexes, `${digest}.jsonl`), maxBytes) },
-      fingerprint: fingerprint.digest('hex'),
-    };
+    this.#reading ??= readDirectory(this.#directory);
+    return { ...this.#reading, authorities: this.authorities };
   }
 
-  async version(): Promise<string> {
+  async #findVersion(): Promise<string> {
     const digest = createHash('sha256');
-    for (const folder of [this.#statements, this.#annexes]) {
+    for (const folder of [STATEMENTS_FOLDER, ANNEXES_FOLDER].map((name) => join(this.#directory, name))) {
       const names = await readdir(folder).catch(() => [] as string[]);
       names.sort();
       for (let at = 0; at < names.length; at += STAT_BATCH) {
@@ -65,6 +62,41 @@ export class DirectorySource implements StatementSource {
     }
     return digest.digest('hex');
   }
+}
+
+/** What a directory holds. */
+export interface DirectoryReading {
+  leaves: StatementLeaf[];
+  annexes: AnnexSource;
+  fingerprint: string;
+}
+
+/**
+ * Reads the statements of a register directory; annexes are read when they are asked for.
+ *
+ * @throws {WartaError} `store-failed` when it cannot be read at all.
+ */
+export function readDirectory(directory: string): DirectoryReading {
+  const statements = join(directory, STATEMENTS_FOLDER);
+  const annexes = join(directory, ANNEXES_FOLDER);
+  const fingerprint = createHash('sha256');
+  const leaves: StatementLeaf[] = [];
+  for (const name of listStatements(statements)) {
+    const leaf = readStatement(statements, name);
+    if (leaf === undefined) continue; // removed meanwhile; the next look finds out
+    const key = leaf.unreadable === undefined ? hash('sha256', leaf.envelope) : undefined;
+    leaves.push({ ...leaf, key });
+    fingerprint.update(`${name}\0${leaf.unreadable ?? key}\n`);
+  }
+  for (const name of listFolder(annexes).sort()) {
+    const stats = statSync(join(annexes, name), { throwIfNoEntry: false });
+    fingerprint.update(`${name}\0${stats?.size}\0${stats?.mtimeMs}\n`);
+  }
+  return {
+    leaves,
+    annexes: { read: (digest, maxBytes) => readAnnex(join(annexes, `${digest}.jsonl`), maxBytes) },
+    fingerprint: fingerprint.digest('hex'),
+  };
 }
 
 /** @throws {WartaError} `store-failed` when there is no such folder, or too many statements in it. */

@@ -9,19 +9,29 @@ import { describeError, type ErrorCode, WartaError } from '../base/errors.ts';
 import type { AnswerOptions } from '../rules/answer-template.ts';
 import { RuleTableBuilder } from '../rules/rule-table-builder.ts';
 import { loadTable } from '../rules/table-file.ts';
-import type { CompileMessage, CompileStart } from './compile-link.ts';
-import type { CompiledList, ListTerms } from './compile-list.ts';
-import { DirectorySource } from './directory-source.ts';
+import type { Incident } from './incident-book.ts';
+import type {
+  ListReport,
+  ListTerms,
+  RegisterPlace,
+  SyncMessage,
+  SyncRequest,
+  SyncStart,
+  SyncStatus,
+} from './sync-link.ts';
 
 export interface ListKeeperOptions {
-  directory: string;
-  authoritiesFile: string;
+  place: RegisterPlace;
+  /** What trust begins with: authorities.json of a directory, 1.root.json of a log. */
+  anchorFile: string;
   packFile: string;
   licensee: string;
   answer: AnswerOptions;
-  /** Folder for the saved table and the report. */
+  mode: 'enforce' | 'observe';
+  /** Folder for the saved table, the report and the copy of the register. */
   state: string;
-  rescanSeconds: number;
+  /** How often the register is asked for news. */
+  intervalSeconds: number;
   nowSeconds(): number;
   /** A new table to take into use. */
   onTable(table: SharedArrayBuffer): void;
@@ -32,46 +42,50 @@ export interface ListKeeperOptions {
 export type ListEvent =
   | { kind: 'loaded'; rules: number; seconds: number }
   | { kind: 'not-loaded'; code: ErrorCode; reason: string }
-  | { kind: 'compiled'; list: CompiledList }
+  | { kind: 'compiled'; list: ListReport }
+  | { kind: 'incident'; incident: Incident }
+  /** One look at the log is done. */
+  | { kind: 'looked'; status: SyncStatus }
   | { kind: 'failed'; code: string; reason: string };
 
 /** File names in the state folder. */
 const TABLE_FILE = 'rules.table';
-const REPORT_FILE = 'report.json';
+export const REPORT_FILE = 'report.json';
 /** Reports may name what is not for everyone's eyes. */
 const PRIVATE = 0o600;
 /** How long a stop waits for a table that is being saved. */
 const SAVE_GRACE_MILLIS = 1_500;
+/** Polls come a tenth earlier or later, so that a thousand nodes do not ask at once. */
+const JITTER = 0.1;
+/** After failures the interval doubles up to so many times its length. */
+const MAX_BACKOFF = 6;
 
 /**
- * Keeps the rule table in step with the register: loads the saved one for an instant start, compiles in a thread whenever
- * statements change, hands over the new table whole, saves it. When anything fails the last good table stays in use, and
+ * Keeps the rule table in step with the register: loads the saved one for an instant start, has a thread of its own follow
+ * the register and compile, and hands over each new table whole. When anything fails the last good table stays in use, and
  * every rule in it still ends on time.
  */
 export class ListKeeper {
   /** Account of the last compilation, if there was one. */
-  last: CompiledList | undefined;
+  last: ListReport | undefined;
+  /** Where the node stands with the log, after the last look. */
+  status: SyncStatus | undefined;
   /** When the register was last read without a failure, seconds since the epoch; 0 before. */
   readAtSeconds = 0;
   /** Why the register could not be read or kept, since it last could; a failure that lasts is told once. */
   failure = '';
   readonly #options: ListKeeperOptions;
-  readonly #source: DirectorySource;
   readonly #tableFile: string;
-  /** A list was handed over and is being saved. */
-  #saving = false;
-  #version = '';
   #timer: NodeJS.Timeout | undefined;
   #worker: Worker | undefined;
-  /** Settles when no compile thread runs: one may still be saving when the next is due. */
-  #idle: Promise<unknown> = Promise.resolve();
-  /** Settles when every refresh asked for is done. */
+  #saving = false;
+  #failures = 0;
+  /** Settles when every cycle asked for is done. */
   #turn: Promise<void> = Promise.resolve();
   #stopped = false;
 
   constructor(options: ListKeeperOptions) {
     this.#options = options;
-    this.#source = new DirectorySource(options.directory);
     this.#tableFile = join(options.state, TABLE_FILE);
   }
 
@@ -94,7 +108,7 @@ export class ListKeeper {
       const code = error instanceof WartaError ? error.code : 'table-damaged';
       this.#tell({ kind: 'not-loaded', code, reason: describeError(error) });
     }
-    await this.#update(false);
+    await this.#cycle(false);
     return this.last?.table ?? createEmptyTable(this.#options);
   }
 
@@ -102,12 +116,12 @@ export class ListKeeper {
   follow(): void {
     const look = async () => {
       await this.refresh();
-      if (!this.#stopped) this.#timer = setTimeout(look, this.#options.rescanSeconds * 1000);
+      if (!this.#stopped) this.#timer = setTimeout(look, this.#nextMillis());
     };
     void look();
   }
 
-  /** Compiles when statements changed, when one signed ahead starts to count, or when nothing was compiled yet. */
+  /** Looks for news and compiles when there are any, when a statement signed ahead starts to count, or for the first time. */
   refresh(): Promise<void> {
     // One after another: of two at once the older reading could come second and undo the newer.
     this.#turn = this.#turn.then(() => this.#refresh());
@@ -115,106 +129,137 @@ export class ListKeeper {
   }
 
   async #refresh(): Promise<void> {
+    if (this.#stopped) return;
     const before = this.last;
-    await this.#update(true);
-    if (this.last !== undefined && this.last !== before) this.#options.onTable(this.last.table);
+    await this.#cycle(before === undefined);
   }
 
   /** Stops looking. A compilation under way ends; a table being saved gets a moment to be whole. */
   async stop(): Promise<void> {
     this.#stopped = true;
     clearTimeout(this.#timer);
-    if (this.#worker === undefined) return;
-    if (this.#saving) await Promise.race([once(this.#worker, 'exit'), sleep(SAVE_GRACE_MILLIS)]);
-    await this.#worker?.terminate();
+    const worker = this.#worker;
+    if (worker === undefined) return;
+    const ended = once(worker, 'exit').catch(() => {});
+    this.#ask({ kind: 'stop' });
+    await Promise.race([ended, sleep(this.#saving ? SAVE_GRACE_MILLIS : 0)]);
+    await worker.terminate();
   }
 
-  /**
-   * Compiles if there is a reason to. The first compilation after a saved table was loaded is always taken into use: the
-   * same statements may fold to another list by now, and the saved bytes are trusted no longer than necessary.
-   */
-  async #update(background: boolean): Promise<void> {
+  #nextMillis(): number {
+    const factor = Math.min(MAX_BACKOFF, 2 ** Math.min(this.#failures, 8));
+    return this.#options.intervalSeconds * factor * 1000 * (1 - JITTER + 2 * JITTER * Math.random());
+  }
+
+  /** One look. Never throws: what fails is told, and the last good list stays. */
+  async #cycle(background: boolean): Promise<void> {
+    const began = this.failure;
     try {
-      await this.#idle;
       const terms = this.#readTerms();
-      const version = `${digestTerms(terms)}:${await this.#source.version()}`;
-      const due = this.last?.nextStatementSeconds;
-      const waiting = due === undefined || due > this.#options.nowSeconds();
-      if (this.last !== undefined && version === this.#version && waiting) return;
-      const list = await this.#compile(terms, background);
-      if (this.#stopped) return;
-      this.#version = version;
-      this.#accept(list);
+      const failure = await this.#run(terms, background);
+      if (failure !== undefined) throw failure;
+      this.#failures = 0;
+      this.failure = '';
+      this.readAtSeconds = this.#options.nowSeconds();
     } catch (error) {
-      if (!this.#stopped) this.#tellFailure(error);
+      this.#failures++;
+      if (!this.#stopped) this.#tellFailure(error, began);
     }
   }
 
-  /** Takes note of a compiled list. A full disk loses only the report and the instant restart. */
-  #accept(list: CompiledList): void {
-    this.last = list;
-    this.failure = '';
-    this.readAtSeconds = this.#options.nowSeconds();
-    this.#tell({ kind: 'compiled', list });
-    try {
-      const report = JSON.stringify(reportOf(list, this.readAtSeconds), null, 2);
-      writeDurably(join(this.#options.state, REPORT_FILE), `${report}\n`, PRIVATE);
-    } catch (error) {
-      this.#tellFailure(error);
-    }
-  }
-
-  #tellFailure(error: unknown): void {
+  #tellFailure(error: unknown, before: string): void {
     const reason = describeError(error);
-    if (reason === this.failure) return;
     this.failure = reason;
+    if (reason === before) return;
     this.#tell({ kind: 'failed', code: error instanceof WartaError ? error.code : 'store-failed', reason });
   }
 
+  /** Has the thread do one cycle; returns why it failed, if it did. A list may come all the same. */
+  #run(terms: ListTerms, background: boolean): Promise<unknown> {
+    const worker = this.#startWorker(terms);
+    const { nowSeconds } = this.#options;
+    return new Promise((resolve) => {
+      let failure: unknown;
+      const onMessage = (message: SyncMessage) => {
+        if (message.kind === 'list') failure = this.#accept(message.list) ?? failure;
+        else if (message.kind === 'failed') failure = new WartaError(message.code, message.message);
+        else if (message.kind === 'progress') this.#options.onProgress?.(message.share);
+        else if (message.kind === 'incident') this.#tell({ kind: 'incident', incident: message.incident });
+        else if (message.kind === 'saved') this.#saving = false;
+        else end(message.status);
+      };
+      const end = (status?: SyncStatus) => {
+        worker.off('message', onMessage);
+        worker.off('exit', onExit);
+        this.#saving = false;
+        if (status !== undefined) {
+          this.status = status;
+          this.#tell({ kind: 'looked', status });
+        }
+        resolve(failure);
+      };
+      const onExit = () => {
+        failure ??= new WartaError('store-failed', 'the sync thread ended: it is started again');
+        end();
+      };
+      worker.on('message', onMessage);
+      worker.on('exit', onExit);
+      this.#ask({ kind: 'cycle', terms, termsDigest: digestTerms(terms), nowSeconds: nowSeconds(), background });
+    });
+  }
+
+  /** Starts the thread unless it runs. It keeps what it verified, so that the next cycle has only the news to do. */
+  #startWorker(terms: ListTerms): Worker {
+    if (this.#worker !== undefined) return this.#worker;
+    const { place, state } = this.#options;
+    const pinnedRoot = place.kind === 'log' ? terms.anchor : undefined;
+    const start: SyncStart = { place, pinnedRoot, state, tableFile: this.#tableFile };
+    const worker = new Worker(new URL('./sync-worker.ts', import.meta.url), { workerData: start });
+    worker.on('error', (error) => this.#tell({ kind: 'failed', code: 'store-failed', reason: describeError(error) }));
+    worker.on('exit', () => {
+      if (this.#worker === worker) this.#worker = undefined;
+    });
+    this.#worker = worker;
+    return worker;
+  }
+
+  #ask(request: SyncRequest): void {
+    this.#worker?.postMessage(request);
+  }
+
+  /**
+   * Takes a compiled list into use and returns what could not be kept of it: a full disk loses only the report and the
+   * instant restart. The first list after a saved table was loaded is always taken: the same statements may fold to another
+   * list by now, and the saved bytes are trusted no longer than necessary.
+   */
+  #accept(list: ListReport): unknown {
+    if (this.#stopped) return undefined;
+    const first = this.last === undefined;
+    this.last = list;
+    this.#saving = list.tableChanged;
+    const { nowSeconds, state, mode, onTable } = this.#options;
+    if (first || list.tableChanged) onTable(list.table);
+    this.#ask({ kind: 'applied', atSeconds: nowSeconds(), mode });
+    this.#tell({ kind: 'compiled', list });
+    try {
+      const report = JSON.stringify(reportOf(list, nowSeconds()), null, 2);
+      writeDurably(join(state, REPORT_FILE), `${report}\n`, PRIVATE);
+    } catch (error) {
+      return error;
+    }
+    return undefined;
+  }
+
   #readTerms(): ListTerms {
-    const { authoritiesFile, packFile, licensee, answer } = this.#options;
+    const { place, anchorFile, packFile, licensee, answer } = this.#options;
+    const [code, key]: [ErrorCode, string] =
+      place.kind === 'log' ? ['trust-invalid', 'register.root'] : ['authorities-invalid', 'register.authorities'];
     return {
       licensee,
       answer,
-      authorities: readPinned(authoritiesFile, 'authorities-invalid', 'register.authorities').toString(),
+      anchor: readPinned(anchorFile, code, key).toString(),
       pack: readPinned(packFile, 'pack-invalid', 'register.policyPack'),
     };
-  }
-
-  /** Compiles in a thread of its own, so that no query and no scrape waits for it. */
-  #compile(terms: ListTerms, background: boolean): Promise<CompiledList> {
-    const start: CompileStart = {
-      directory: this.#options.directory,
-      terms,
-      termsDigest: digestTerms(terms),
-      nowSeconds: this.#options.nowSeconds(),
-      background,
-      tableFile: this.#tableFile,
-    };
-    return new Promise((resolve, reject) => {
-      const worker = new Worker(new URL('./compile-worker.ts', import.meta.url), { workerData: start });
-      this.#worker = worker;
-      this.#idle = once(worker, 'exit').catch(() => {});
-      worker.on('message', (message: CompileMessage) => {
-        if (message.kind === 'progress') this.#options.onProgress?.(message.share);
-        if (message.kind === 'saved') this.#saving = false;
-        if (message.kind === 'list') {
-          this.#saving = true;
-          resolve(message.list);
-        }
-        if (message.kind === 'failed') {
-          const error = new WartaError(message.code, message.message);
-          if (this.#saving) this.#tellFailure(error);
-          else reject(error);
-        }
-      });
-      worker.on('error', reject);
-      worker.on('exit', () => {
-        this.#saving = false;
-        if (this.#worker === worker) this.#worker = undefined;
-        reject(new WartaError('store-failed', 'the compile thread ended early')); // nothing once there is a list
-      });
-    });
   }
 
   #tell(event: ListEvent): void {
@@ -232,7 +277,7 @@ function readPinned(path: string, code: ErrorCode, key: string): Buffer {
 
 /** Digest of all terms: a table compiled on others is not used. */
 function digestTerms(terms: ListTerms): string {
-  const parts = [terms.licensee, terms.authorities, Buffer.from(terms.pack).toString('base64'), terms.answer];
+  const parts = [terms.licensee, terms.anchor, Buffer.from(terms.pack).toString('base64'), terms.answer];
   return hash('sha256', JSON.stringify(parts));
 }
 
@@ -243,14 +288,15 @@ function createEmptyTable({ answer, nowSeconds }: ListKeeperOptions): SharedArra
 }
 
 /** What the last compilation came to, for the operator: void statements and refused entries with their reasons. */
-function reportOf(list: CompiledList, atSeconds: number) {
+function reportOf(list: ListReport, atSeconds: number) {
   return {
     compiledAt: new Date(atSeconds * 1000).toISOString(),
     seconds: Number(list.seconds.toFixed(3)),
     rules: list.rules,
     entries: list.entries,
-    statements: list.verdicts.length,
-    void: list.verdicts.filter((verdict) => !verdict.ok),
+    rulesDigest: list.rulesDigest,
+    statements: Object.values(list.verdictCounts).reduce((sum, count) => sum + count, 0),
+    void: list.void,
     refusedEntries: list.refusedCount,
     refused: list.refused,
   };

@@ -49,6 +49,19 @@ function listFiles(folder: string): string[] {
     .sort();
 }
 
+/** Leaves in the published log of a demo. */
+function readSize(folder: string): number {
+  return Number(readFileSync(join(folder, 'log/public/checkpoint'), 'utf8').split('\n')[1]);
+}
+
+/** Whether anything answers at an address. */
+async function isListening(url: string): Promise<boolean> {
+  return fetch(url).then(
+    () => true,
+    () => false,
+  );
+}
+
 describe('the demo', () => {
   /** What may be open when the signal comes; each is opened by a client that never closes it. */
   const OPEN: Record<string, (at: Demo) => unknown> = {
@@ -100,17 +113,36 @@ describe('the demo', () => {
     expect([answer.rcode, answer.ede]).toEqual(['NXDOMAIN', { code: 16, text: 'notice MCMC/2026/000101' }]);
     expect((await ask(first.server, 'complaints.invest-now.example')).rcode).toBe('NOERROR');
     await first.program.stop();
-    const keys = listFiles(folder).filter((line) => line.startsWith('/keys/'));
-    expect(keys).toEqual([expect.stringContaining('.pem 100600 '), expect.stringContaining('.pem 100600 ')]);
+    const keys = listFiles(folder).filter((line) => /\.(pem|key) /.test(line));
+    expect(keys.map((line) => line.split(' ')[0])).toEqual([
+      ...['officer-one', 'officer-two'].map((name) => `/keys/${name}.pem`),
+      ...['root', 'snapshot', 'targets', 'timestamp'].map((role) => `/keys/trust-${role}.pem`),
+      ...['/log/heartbeat.key', '/log/log.key', '/resolver/node-key.pem', '/witness/witness.key'],
+    ]);
+    expect(keys.filter((line) => !line.includes(' 100600 '))).toEqual([]);
     const authorities = readFileSync(join(folder, 'authorities.json'), 'utf8');
-    const files = listFiles(folder).filter((line) => !line.startsWith('/resolver/'));
+    const leaves = readSize(folder);
+    // Log, witness and resolver go on writing; what was made at the first start stays.
+    const made = (line: string) =>
+      !/^\/(resolver|witness|log|warta)\b/.test(line) || /trust|nodes\.json|annex|\.key/.test(line);
+    const files = listFiles(folder).filter(made);
 
     const second = await startDemo(folder);
     expect(second.program.output()).toContain('as the last start left them');
     expect((await ask(second.server, 'www.invest-now.example')).rcode).toBe('NXDOMAIN');
     await second.program.stop();
     expect(readFileSync(join(folder, 'authorities.json'), 'utf8')).toBe(authorities);
-    expect(listFiles(folder).filter((line) => !line.startsWith('/resolver/'))).toEqual(files);
+    expect(listFiles(folder).filter(made)).toEqual(files);
+    expect(readSize(folder)).toBe(leaves);
+  });
+
+  test('takes its log and its witness along, even when it is killed', async () => {
+    const demo = await startDemo(join(makeFolder(), 'var'));
+    const urls = [...demo.program.output().matchAll(/(?:log|witness) +(http:\S+)/g)].map(([, url]) => url!);
+    expect(urls).toHaveLength(2);
+    expect(await Promise.all(urls.map(isListening))).toEqual([true, true]);
+    demo.program.kill('SIGKILL');
+    await waitUntil('both are gone', async () => !(await Promise.all(urls.map(isListening))).includes(true));
   });
 
   test('is what npm start runs', () => {

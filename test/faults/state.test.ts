@@ -112,7 +112,7 @@ describe('the register directory', () => {
     writeFileSync(site.register.pathOf('garbage'), content);
     await node.follow();
     expect(await blocked()).toEqual(['one.example', 'two.example']);
-    expect(node.keeper.last!.verdicts.filter(({ ok }) => !ok)).toMatchObject([
+    expect(node.keeper.last!.void).toMatchObject([
       { name: 'garbage.json', code: expect.stringMatching(/^statement-(malformed|oversized)$/) },
     ]);
     expect(logged()).toContain('void statement garbage.json');

@@ -66,8 +66,8 @@ describe('13,752 scam names in one signed notice', () => {
   const findsRule = (name: string) => table.findRule(composeName(name), 0) !== NO_RULE;
 
   test('every entry is either blocked or refused for a reason', () => {
-    const { verdicts, refused, entries } = node.keeper.last!;
-    expect(verdicts).toEqual([expect.objectContaining({ ok: true })]);
+    const { verdictCounts, refused, entries } = node.keeper.last!;
+    expect(verdictCounts).toEqual({ ok: 1 });
     expect([blacklist!.length, entries + refused.length]).toEqual([13_752, 13_752]);
     const reasons: Record<string, number> = {};
     for (const { reason } of refused) reasons[reason] = (reasons[reason] ?? 0) + 1;

@@ -1,7 +1,8 @@
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import canonicalize from 'canonicalize';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { composeCanonical, parseCanonical } from '../../src/register/canonical.ts';
+import { composeCanonical, isCanonical, parseCanonical } from '../../src/register/canonical.ts';
 
 const VECTORS = new URL('../../../shared/vectors/jcs/', import.meta.url);
 const present = existsSync(VECTORS);
@@ -49,4 +50,68 @@ describe('parseCanonical', () => {
       expect.objectContaining({ code: 'statement-malformed' }),
     );
   });
+});
+
+describe('isCanonical', () => {
+  /** What the shorter way must agree with. */
+  const byTheBook = (text: string) => {
+    try {
+      return canonicalize(JSON.parse(text)) === text;
+    } catch {
+      return false;
+    }
+  };
+  const key = fc.oneof(
+    fc.string(),
+    fc.constantFrom('a', 'b', 'aa', '1', '9', '10', '__proto__', 'é', '\ud83d\ude00', '\uffff'),
+  );
+  const { value: json } = fc.letrec<{ value: unknown }>((tie) => ({
+    value: fc.oneof(
+      { depthSize: 'small' },
+      fc.oneof(
+        fc.string({ unit: 'binary' }),
+        fc.double(),
+        fc.integer(),
+        fc.boolean(),
+        fc.constantFrom(null, '\\ud800'),
+      ),
+      fc.array(tie('value'), { maxLength: 3 }),
+      fc.dictionary(key, tie('value'), { maxKeys: 4, noNullPrototype: false }),
+    ),
+  }));
+
+  it('agrees with canonicalize about canonical and other spellings', () => {
+    let canonical = 0;
+    fc.assert(
+      fc.property(
+        json,
+        fc.nat(),
+        fc.constantFrom(' ', '0', '.', '"', '\\ud800', '\\uD83D', '\\u0041'),
+        (value, place, stray) => {
+          const plain = JSON.stringify(value);
+          const broken = plain.slice(0, place % plain.length) + stray + plain.slice(place % plain.length);
+          for (const text of [plain, canonicalizeOr(value, plain), broken]) {
+            let parsed: unknown;
+            try {
+              parsed = JSON.parse(text);
+            } catch {
+              continue;
+            }
+            expect(isCanonical(parsed, text), text).toBe(byTheBook(text));
+            if (isCanonical(parsed, text)) canonical++;
+          }
+        },
+      ),
+      { numRuns: 2_000 },
+    );
+    expect(canonical).toBeGreaterThan(500);
+  });
+
+  function canonicalizeOr(value: unknown, fallback: string): string {
+    try {
+      return canonicalize(value)!;
+    } catch {
+      return fallback;
+    }
+  }
 });

@@ -23,6 +23,31 @@ describe('DSSE', () => {
     expect(findSigners(parseEnvelope(both), officers).map(({ id }) => id)).toEqual(['one', 'two'].map(byKey));
   });
 
+  it.each([
+    ['true', ['mcmc/one', 'mcmc/two'], 2],
+    ['by key', ['one', 'two'].map((id) => officers.find((officer) => officer.id === id)!.publicKey), 2],
+    ['swapped', ['mcmc/two', 'mcmc/one'], 3],
+    ['one name for both', ['mcmc/one', 'mcmc/one'], 3],
+    ['of nobody', ['mcmc/nobody', ''], 3],
+  ])('finds the same signers whatever the key ids: %s', (_, keyIds, tries) => {
+    const envelope = JSON.parse(signEnvelope(payload, ['one', 'two'].map(signerOf)).toString());
+    for (const [at, keyid] of keyIds.entries()) envelope.signatures[at].keyid = keyid;
+    let tried = 0;
+    const counted = ['two', 'one'].map((id) => {
+      const officer = officers.find((one) => one.id === id)!;
+      return Object.defineProperty({ ...officer }, 'key', { get: () => (tried++, officer.key) });
+    });
+    const signers = findSigners(parseEnvelope(Buffer.from(JSON.stringify(envelope))), counted);
+    expect(signers.map(({ id }) => id).sort()).toEqual(['one', 'two']);
+    expect(tried).toBeLessThanOrEqual(tries);
+  });
+
+  it('counts one key once, though two key ids name two officers', () => {
+    const envelope = JSON.parse(signEnvelope(payload, [signerOf('one')]).toString());
+    envelope.signatures.push({ ...envelope.signatures[0], keyid: 'mcmc/two' });
+    expect(findSigners(parseEnvelope(Buffer.from(JSON.stringify(envelope))), officers)).toHaveLength(1);
+  });
+
   it('refuses to add a signature to another statement', () => {
     const first = signEnvelope(payload, [signerOf('one')]);
     expect(() => signEnvelope(Buffer.from('{"a":2}'), [signerOf('two')], first)).toThrow('another statement');

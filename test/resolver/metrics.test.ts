@@ -191,10 +191,7 @@ describe('the metrics of the resolver', () => {
 describe('the metrics of the register', () => {
   it('follow the readings at the moment of the scrape', async () => {
     const registry = new Registry();
-    const verdicts = new Map([
-      ['ok', 5],
-      ['statement-unsigned', 1],
-    ]);
+    const verdicts: Record<string, number> = { ok: 5, 'statement-unsigned': 1 };
     let newest: number | undefined;
     const readings = {
       verdicts: () => verdicts,
@@ -210,7 +207,7 @@ describe('the metrics of the register', () => {
     expect(before.get('warta_register_read_age_seconds')).toBe(30);
     expect(before.get('warta_refused_entries')).toBe(2);
     expect(before.get('warta_compile_seconds')).toBe(0.25);
-    verdicts.delete('statement-unsigned');
+    delete verdicts['statement-unsigned'];
     newest = NOW - 3_600;
     const after = await scrape(registry);
     expect(after.has('warta_statements{verdict="statement-unsigned"}')).toBe(false);

@@ -2,7 +2,16 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { WartaError } from '../../src/base/errors.ts';
 import { formatName, parseName } from '../../src/dns/name.ts';
-import { HEADER, HEADER_WORDS, LINE_BYTES, linesOf, NO_END, NO_RULE } from '../../src/rules/layout.ts';
+import {
+  capacityOf,
+  HEADER,
+  HEADER_WORDS,
+  LINE_BYTES,
+  linesOf,
+  NO_END,
+  NO_RULE,
+  SECTIONS,
+} from '../../src/rules/layout.ts';
 import { RuleTable } from '../../src/rules/rule-table.ts';
 import { RuleTableBuilder, type Trigger } from '../../src/rules/rule-table-builder.ts';
 import { ANSWER, buildTable, CATEGORIES, compileRules, find, NOTICE, NOW, nameAt, type RuleSpec } from './fixture.ts';
@@ -364,19 +373,21 @@ describe('a table as a whole', () => {
     for (const count of [0, 1, 7, 8, 1_000, 20_000]) {
       const buffer = compileRules(Array.from({ length: count }, (_, i) => ({ name: nameAt(i) })));
       const header = new Uint32Array(buffer, 0, HEADER_WORDS);
-      const sections: [number, number][] = [
-        [HEADER.FILTER_LINE, header[HEADER.FILTER_BLOCKS]! * 64],
-        [HEADER.SLOTS_LINE, header[HEADER.SLOT_COUNT]! * 8],
-        [HEADER.RECORDS_LINE, header[HEADER.RECORD_WORDS]! * 4],
-        [HEADER.NOTICES_LINE, header[HEADER.NOTICE_COUNT]! * 16],
-        [HEADER.TEMPLATES_LINE, header[HEADER.TEMPLATES_BYTES]!],
-        [HEADER.DESCRIPTION_LINE, header[HEADER.DESCRIPTION_BYTES]!],
+      const inUse = [
+        header[HEADER.FILTER_BLOCKS]! * 64,
+        header[HEADER.SLOT_COUNT]! * 8,
+        header[HEADER.RECORD_WORDS]! * 4,
+        header[HEADER.NOTICE_COUNT]! * 16,
+        header[HEADER.TEMPLATES_BYTES]!,
+        header[HEADER.SOURCE_BYTES]!,
+        header[HEADER.DESCRIPTION_BYTES]!,
       ];
       let line = linesOf(HEADER_WORDS * 4);
-      for (const [word, bytes] of sections) {
-        expect(header[word]).toBe(line);
-        line += linesOf(bytes);
-      }
+      SECTIONS.forEach((section, i) => {
+        expect(header[section]).toBe(line);
+        expect(capacityOf(header, section)).toBeGreaterThanOrEqual(inUse[i]!);
+        line += capacityOf(header, section) / LINE_BYTES;
+      });
       expect(line * LINE_BYTES).toBe(buffer.byteLength);
       expect(header[HEADER.TOTAL_LINES]).toBe(line);
     }

@@ -6,8 +6,7 @@ import { createCounterBuffer, SharedCounters } from '../../src/metrics/shared-co
 import { type QueryStages, VERDICT } from '../../src/resolver/query-stages.ts';
 import { createStages } from '../../src/resolver/stage-settings.ts';
 import { RuleTable } from '../../src/rules/rule-table.ts';
-import { type CompiledList, compileList } from '../../src/sync/compile-list.ts';
-import type { StatementSource } from '../../src/sync/statement-source.ts';
+import { type CompiledList, ListCompiler } from '../../src/sync/list-compiler.ts';
 import { FakeClock } from '../base/fake-clock.ts';
 import { composeQuery, parseAnswer, TYPE } from '../support/dns-message.ts';
 import { AUTHORITIES, LICENSEE, PACK_FILE, type StatementDraft, signStatement } from '../support/test-authority.ts';
@@ -98,9 +97,9 @@ function parseSpan(text: string): number {
 }
 
 /** A register in memory. */
-class MemoryRegister implements StatementSource {
+class MemoryRegister {
   newest = '';
-  readonly #leaves: { name: string; envelope: Buffer }[] = [];
+  readonly #leaves: { name: string; key: string; envelope: Buffer }[] = [];
   readonly #annexes = new Map<string, Uint8Array>();
   readonly #ids = new Map<string, string>();
 
@@ -109,21 +108,18 @@ class MemoryRegister implements StatementSource {
     const complete = JSON.parse(JSON.stringify(draft).replace(/\$([a-z]+)/g, (_, label) => this.#ids.get(label)!));
     const { id, envelope, annex } = signStatement(complete, nowSeconds);
     this.newest = `${this.#leaves.length} ${as ?? draft.type}`;
-    this.#leaves.push({ name: this.newest, envelope });
+    this.#leaves.push({ name: this.newest, key: this.newest, envelope });
     if (annex) this.#annexes.set(annex.digest, annex.bytes);
     if (as !== undefined) this.#ids.set(as, id);
   }
 
   read() {
     return {
+      authorities: AUTHORITIES,
       leaves: this.#leaves,
       annexes: { read: (digest: string) => this.#annexes.get(digest) },
       fingerprint: String(this.#leaves.length),
     };
-  }
-
-  async version() {
-    return String(this.#leaves.length);
   }
 }
 
@@ -134,6 +130,7 @@ class ScenarioNode {
   readonly #register: MemoryRegister;
   readonly #clock: FakeClock;
   readonly #counters = new SharedCounters(createCounterBuffer());
+  #compiler: ListCompiler;
   #floorSeconds = 0;
   #rules: RuleClock;
   #stages: QueryStages | undefined;
@@ -143,6 +140,7 @@ class ScenarioNode {
     this.#register = register;
     this.#clock = clock;
     this.#rules = new RuleClock(clock);
+    this.#compiler = this.#createCompiler();
   }
 
   /** Whether a statement signed ahead starts to count. */
@@ -155,13 +153,7 @@ class ScenarioNode {
   }
 
   compile(): void {
-    const terms = {
-      licensee: this.#licensee,
-      authorities: AUTHORITIES,
-      pack: readFileSync(PACK_FILE),
-      answer: { soaMname: 'warta.invalid', soaRname: 'hostmaster.warta.invalid', operator: 'Test ISP', language: 'en' },
-    };
-    this.list = compileList(this.#register, terms, 'terms', this.#nowSeconds());
+    this.list = this.#compiler.compile(this.#register.read(), 'terms', this.#nowSeconds());
     this.#floorSeconds = Math.max(this.#floorSeconds, this.list.newestSignedAtSeconds ?? 0);
     this.#rules.raiseFloor(this.#floorSeconds);
     const table = new RuleTable(this.list.table);
@@ -175,7 +167,16 @@ class ScenarioNode {
     this.#floorSeconds = Math.max(this.#floorSeconds, Math.floor(this.#rules.endSeconds));
     this.#rules = new RuleClock(this.#clock, this.#floorSeconds);
     this.#stages = undefined;
+    this.#compiler = this.#createCompiler();
     this.compile();
+  }
+
+  #createCompiler(): ListCompiler {
+    return new ListCompiler({
+      licensee: this.#licensee,
+      pack: readFileSync(PACK_FILE),
+      answer: { soaMname: 'warta.invalid', soaRname: 'hostmaster.warta.invalid', operator: 'Test ISP', language: 'en' },
+    });
   }
 
   #createStages(table: RuleTable): QueryStages {

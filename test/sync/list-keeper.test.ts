@@ -32,13 +32,14 @@ function publishRevoked(): DemoRegister {
 async function run(register: DemoRegister, nowSeconds: number): Promise<{ opened: number; ended: number }> {
   let table: SharedArrayBuffer | undefined;
   const keeper = new ListKeeper({
-    directory: register.directory,
-    authoritiesFile: register.authoritiesFile,
+    place: { kind: 'directory', directory: register.directory },
+    anchorFile: register.authoritiesFile,
     packFile: PACK_FILE,
+    mode: 'enforce',
     licensee: 'NSP-1',
     answer: { soaMname: 'a.example', soaRname: 'b.example', operator: 'o', language: 'en' },
     state: join(folder, 'state'),
-    rescanSeconds: 3_600,
+    intervalSeconds: 3_600,
     nowSeconds: () => nowSeconds,
     onTable: (next) => {
       table = next;

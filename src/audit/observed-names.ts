@@ -1,0 +1,164 @@
+import { WartaError } from '../base/errors.ts';
+import { canonicaliseName, fitsWire } from '../register/entry-name.ts';
+import { formatInstant } from '../register/time.ts';
+import type { AuditReading, AuditRegister } from './audit-register.ts';
+import type { Cause } from './effects.ts';
+import { type Coverage, countUnread, type ExplainTerms, explainNames, type NameReport } from './explain-name.ts';
+import { type Finding, type FindingCode, traceTo } from './finding.ts';
+
+/** A name that someone saw blocked; `subtree` when everything below it was as well. */
+export interface ObservedName {
+  readonly name: string;
+  readonly scope?: 'exact' | 'subtree';
+}
+
+/**
+ * Parses a list of names seen blocked: one a line, `*.bad.example` for a name with all below it; or what `replay` writes,
+ * CSV or JSON lines. Blank lines and `#` are skipped.
+ *
+ * @throws {WartaError} `name-invalid`, naming the line.
+ */
+export function parseObserved(text: string): ObservedName[] {
+  const lines = text.split('\n').map((line) => line.trim());
+  return lines.flatMap((line, at) => {
+    if (line === '' || line.startsWith('#') || line.startsWith('name,')) return [];
+    const { name, scope } = splitLine(line);
+    const canonical = canonicaliseName(name.replace(/^\*\./, ''));
+    if (canonical === undefined || !fitsWire(canonical)) {
+      throw new WartaError('name-invalid', `line ${at + 1}: ${name} is no domain name`);
+    }
+    return { name: canonical, scope: name.startsWith('*.') || scope === 'subtree' ? 'subtree' : undefined };
+  });
+}
+
+/** Takes a line apart: JSON, CSV, or blanks between. */
+function splitLine(line: string): { name: string; scope?: string } {
+  if (!line.startsWith('{')) {
+    const [name = '', scope] = line.split(/[\s,]+/);
+    return { name, scope };
+  }
+  try {
+    const { name, scope } = JSON.parse(line) as Record<string, unknown>;
+    return { name: String(name), scope: String(scope) };
+  } catch {
+    return { name: line };
+  }
+}
+
+/** Finds names that were seen blocked and that no statement in force lets a licensee block, or not so widely. */
+export function findInObserved(
+  register: AuditRegister,
+  observed: readonly ObservedName[],
+  terms: ExplainTerms,
+): Finding[] {
+  const reading = register.read({ size: register.sizeAt(terms.atSeconds) });
+  const reports = explainNames(
+    reading,
+    observed.map(({ name }) => name),
+    terms,
+  );
+  const unread = countUnread(reading, terms.licensee, terms.atSeconds);
+  return observed.flatMap((one) => judgeObserved(register, one, reports.get(one.name)!, terms, unread) ?? []);
+}
+
+/** Says what is wrong with a block that was seen; `undefined` when it is ordered. */
+export function judgeObserved(
+  register: AuditRegister,
+  { name, scope }: ObservedName,
+  report: NameReport,
+  { licensee, atSeconds }: ExplainTerms,
+  unread: number,
+): Finding | undefined {
+  const evidence = { name, at: formatInstant(atSeconds) };
+  const finding = (code: FindingCode, summary: string, coverage?: Pick<Coverage, 'notice' | 'at'>): Finding => {
+    const trace = coverage && traceTo(coverage.notice, register.indexOf(coverage.notice.name));
+    const entry = coverage?.notice.entries?.id(coverage.at);
+    return { code, severity: 'error', summary, ...trace, licensee, evidence: { ...evidence, entry } };
+  };
+  if (report.blocked) {
+    const whole = report.coverages.some((one) => one.state === 'in-force' && one.answer === 'nxdomain');
+    const [exact] = report.coverages;
+    if (scope !== 'subtree' || whole) return undefined;
+    return finding(
+      'scope-wider',
+      `${name} is blocked with all below it; ${referenceOf(exact!)} covers it alone`,
+      exact,
+    );
+  }
+  const [coverage] = report.coverages.toSorted((one, other) => STATES.indexOf(one.state) - STATES.indexOf(other.state));
+  if (coverage !== undefined) {
+    const { code, why } = explainLifted(coverage);
+    return finding(code, `${name} is blocked, and may not be: ${why}`, coverage);
+  }
+  const [near] = report.near;
+  if (near !== undefined) {
+    const entryName = near.notice.entries!.name(near.at);
+    return finding('scope-wider', `${name} is blocked; ${referenceOf(near)} covers ${entryName} only`, near);
+  }
+  const off = finding('off-register', `${name} is blocked, and no statement names it`);
+  if (unread === 0) return off;
+  const hidden = `${unread} sealed notices whose names are not at hand may`;
+  return { ...off, severity: 'warning', summary: `${name} is blocked, and no open notice names it; ${hidden}` };
+}
+
+const STATES: readonly Coverage['state'][] = ['excluded', 'lifted', 'refused', 'in-force'];
+
+function referenceOf({ notice }: { notice: Coverage['notice'] }): string {
+  return notice.statement.reference;
+}
+
+/** Names the fault of blocking what an entry no longer covers. */
+function explainLifted(coverage: Coverage): { code: FindingCode; why: string } {
+  const why = describeCoverage(coverage);
+  if (coverage.state !== 'lifted') return { code: 'scope-wider', why };
+  const kinds = new Set(coverage.causes.map(({ kind }) => kind));
+  if (kinds.has('not-addressed') || kinds.has('not-yet') || kinds.has('not-logged'))
+    return { code: 'off-register', why };
+  const released = coverage.causes.some(({ kind, statement }) => statement !== undefined && kind !== 'shortened');
+  return { code: released ? 'released-applied' : 'expired-applied', why };
+}
+
+/** Says in words what an entry comes to, for one name. */
+export function describeCoverage({ notice, state, causes, exclusion, refusal }: Coverage): string {
+  const { reference } = notice.statement;
+  switch (state) {
+    case 'in-force':
+      return `blocked under ${reference}`;
+    case 'excluded': {
+      const by = exclusion?.statement === undefined ? reference : exclusion.statement.statement.reference;
+      return `${reference} keeps ${exclusion!.name} reachable, by ${by}`;
+    }
+    case 'refused':
+      return `the guard-rails let no notice block it (${refusal})`;
+    case 'lifted':
+      return causes.map((cause) => describeCause(reference, cause)).join('; ');
+  }
+}
+
+/** Says in words why a notice's entry is not in force. */
+export function describeCause(reference: string, { kind, statement, fromSeconds, untilSeconds }: Cause): string {
+  const by = statement?.statement.reference;
+  const from = formatInstant(fromSeconds);
+  switch (kind) {
+    case 'not-logged':
+      return `${reference} is not in the log before ${formatInstant(untilSeconds)}`;
+    case 'not-addressed':
+      return `${reference} does not bind this licensee`;
+    case 'not-yet':
+      return `${reference} is not in force before ${formatInstant(untilSeconds)}`;
+    case 'expired':
+      return `${reference} ended at ${from}`;
+    case 'entry-expired':
+      return `its entry in ${reference} ended at ${from}`;
+    case 'shortened':
+      return `${reference} ended for it at ${from}, by ${by}`;
+    default:
+      return `${reference} is ${kind} for it from ${from}, by ${by}`;
+  }
+}
+
+/** Sealed notices in force whose names are not at hand, in words. */
+export function describeUnread(reading: AuditReading, licensee: string, atSeconds: number): string | undefined {
+  const unread = countUnread(reading, licensee, atSeconds);
+  return unread === 0 ? undefined : `${unread} sealed notices in force are not at hand; what they name is not covered`;
+}

@@ -1,0 +1,129 @@
+import type { Scope } from '../register/annex.ts';
+import { exclusionsOf, type FoldedNotice, type Window, windowsOf } from '../register/fold.ts';
+import { createGuard, type RefuseEntry } from '../register/guard.ts';
+import { formatInstant, NO_END_SECONDS } from '../register/time.ts';
+import type { KnownNotice } from '../register/verify-statement.ts';
+import type { AuditRegister, ReadOptions } from './audit-register.ts';
+import { SEALED_NAME, SealedEntries } from './sealed-entries.ts';
+
+/** A rule in force at one time. Times are RFC 3339; without `notAfter` it runs until revoked. */
+export interface ReplayedRule {
+  /** `(sealed)` for all entries together of a sealed notice whose annex is not at hand. */
+  readonly name: string;
+  readonly scope: Scope | 'sealed';
+  /** Names below it that stay reachable, with all below them. */
+  readonly exclusions: readonly string[];
+  /** Reference of the notice, and its id. */
+  readonly notice: string;
+  readonly noticeId: string;
+  /** Id of the entry; for a sealed notice how many entries it has. */
+  readonly entry: string;
+  readonly notBefore: string;
+  readonly notAfter?: string;
+}
+
+/** The list of one licensee at one time. */
+export interface Replay {
+  readonly licensee: string;
+  readonly atSeconds: number;
+  /** Leaves that were in the log by then. */
+  readonly treeSize: number;
+  /** What a receipt states that was folded for this second from this many leaves. */
+  readonly rulesDigest: string;
+  readonly folded: readonly FoldedNotice<KnownNotice>[];
+  /** Sealed notices in force whose names are not at hand. */
+  readonly unread: number;
+  /** Yields the rules in force, notice by notice; `onRefused` is told of entries that the guard-rails keep from being one. */
+  rules(onRefused?: (rule: ReplayedRule, reason: string) => void): Generator<ReplayedRule>;
+}
+
+/** Folds the register as it stood at a time: statements integrated later are not even read. */
+export function replayRegister(
+  register: AuditRegister,
+  licensee: string,
+  atSeconds: number,
+  onProgress?: ReadOptions['onProgress'],
+): Replay {
+  const treeSize = register.sizeAt(atSeconds);
+  const folded = register.read({ size: treeSize, annexesFromSeconds: atSeconds, onProgress }).fold(licensee, atSeconds);
+  const refuse = createGuard(register.pinned.pack);
+  const unread = folded.filter(
+    (one) => one.entries instanceof SealedEntries && windowAt(one.windows, atSeconds),
+  ).length;
+  return {
+    licensee,
+    atSeconds,
+    treeSize,
+    rulesDigest: register.digestOf(folded),
+    folded,
+    unread,
+    rules: (onRefused) => listRules(folded, atSeconds, refuse, onRefused),
+  };
+}
+
+/** Returns the window that a time lies in. */
+export function windowAt(windows: readonly Window[], atSeconds: number): Window | undefined {
+  return windows.find(({ notBefore, notAfter }) => notBefore <= atSeconds && atSeconds < notAfter);
+}
+
+/** Returns the names below an entry that stay reachable at a time, each once. */
+export function excludedNames(one: FoldedNotice<KnownNotice>, at: number, atSeconds: number): string[] {
+  const exclusions = exclusionsOf(one, at).filter(({ fromSeconds }) => fromSeconds <= atSeconds);
+  return [...new Set(exclusions.map(({ name }) => name))].sort();
+}
+
+function* listRules(
+  folded: readonly FoldedNotice<KnownNotice>[],
+  atSeconds: number,
+  refuse: RefuseEntry,
+  onRefused?: (rule: ReplayedRule, reason: string) => void,
+): Generator<ReplayedRule> {
+  for (const one of folded) {
+    const { entries, notice } = one;
+    if (entries instanceof SealedEntries) yield* describeSealed(one, atSeconds);
+    const approvers = notice.statement.approvals.length;
+    for (let at = 0; at < entries.count; at++) {
+      const window = windowAt(windowsOf(one, at), atSeconds);
+      if (window === undefined) continue;
+      const rule = describeRule(one, at, window, atSeconds);
+      const reason = refuse(rule.name, rule.scope as Scope, approvers);
+      if (reason === undefined) yield rule;
+      else onRefused?.(rule, reason);
+    }
+  }
+}
+
+function describeRule(one: FoldedNotice<KnownNotice>, at: number, window: Window, atSeconds: number): ReplayedRule {
+  const { entries, notice } = one;
+  const plain = !entries.excludes.has(at) && !one.varied.has(at);
+  return {
+    name: entries.name(at),
+    scope: entries.scope(at),
+    exclusions: plain ? [] : excludedNames(one, at, atSeconds),
+    notice: notice.statement.reference,
+    noticeId: notice.id,
+    entry: entries.id(at),
+    ...describeWindow(window),
+  };
+}
+
+/** Describes a sealed notice in force as one rule that names nothing. */
+function* describeSealed({ notice, windows }: FoldedNotice<KnownNotice>, atSeconds: number): Generator<ReplayedRule> {
+  const window = windowAt(windows, atSeconds);
+  if (window === undefined) return;
+  const { reference, annex } = notice.statement;
+  yield {
+    name: SEALED_NAME,
+    scope: 'sealed',
+    exclusions: [],
+    notice: reference,
+    noticeId: notice.id,
+    entry: String(annex.entries),
+    ...describeWindow(window),
+  };
+}
+
+function describeWindow({ notBefore, notAfter }: Window) {
+  const end = notAfter === NO_END_SECONDS ? undefined : formatInstant(notAfter);
+  return { notBefore: formatInstant(notBefore), notAfter: end };
+}

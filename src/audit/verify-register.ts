@@ -1,0 +1,117 @@
+import { formatInstant } from '../register/time.ts';
+import type { Mirror } from '../sync/mirror.ts';
+import type { AuditRegister, LeafVerdict } from './audit-register.ts';
+import type { Finding } from './finding.ts';
+import { checkLog, type MirrorCheck } from './log-check.ts';
+
+/** What was verified, from the pinned root to the last statement. */
+export interface Verification {
+  /** Whether the log, who vouches for it, and the trust files are as they should be; void statements do not count here. */
+  readonly sound: boolean;
+  readonly origin: string;
+  readonly log: {
+    readonly leaves: number;
+    readonly root: string;
+    readonly rootMatches: boolean;
+    /** Leaves shown without enough witnesses. */
+    readonly unwitnessed: number;
+    /** Leaves dated before one that precedes them. */
+    readonly backdated: number;
+    readonly first?: string;
+    readonly last?: string;
+  };
+  readonly witnesses: {
+    readonly quorum: number;
+    readonly known: number;
+    readonly cosignatures: readonly { readonly name: string; readonly at: string }[];
+  };
+  readonly trust: {
+    readonly versions: Readonly<Record<string, number>>;
+    readonly expires: Readonly<Record<string, string>>;
+    readonly expired: boolean;
+    readonly authoritiesVersion: number;
+    readonly policyPack: string;
+  };
+  readonly mirrors: readonly Omit<MirrorCheck, 'findings'>[];
+  /** What is wrong with the log or a mirror. */
+  readonly findings: readonly Finding[];
+  readonly counts: { readonly good: number; readonly void: number; readonly unread: number };
+  /** By type, good statements only. */
+  readonly types: Readonly<Record<string, number>>;
+  /** One verdict for each leaf, in the log's order. */
+  readonly statements: readonly StatementNote[];
+}
+
+/** The verdict on one leaf, for a report. */
+export type StatementNote = Omit<LeafVerdict, 'claims' | 'integratedAtSeconds'> & { readonly integratedAt: string };
+
+/** Tells of steps under way. */
+export type OnVerify = (step: 'entries' | 'files', done: number, total: number) => void;
+
+/** Verifies all there is: every leaf, tile, signature and annex. */
+export async function verifyRegister(
+  register: AuditRegister,
+  mirrors: readonly Mirror[],
+  nowSeconds: number,
+  onProgress?: OnVerify,
+): Promise<Verification> {
+  const { archive, authorities } = register;
+  const check = await checkLog(register, mirrors, (done, total) => onProgress?.('files', done, total));
+  const { verdicts, statements } = register.read({ onProgress: (done, total) => onProgress?.('entries', done, total) });
+  const findings = check.mirrors.flatMap((mirror) => mirror.findings);
+  const expired = archive.trust.expiresSeconds <= nowSeconds;
+  const backdated = verdicts.filter(({ index }) => register.isBackdated(index));
+  const wrong = findings.some(({ severity }) => severity === 'error');
+  const good = verdicts.filter(({ ok }) => ok);
+  return {
+    sound: check.rootMatches && !wrong && !expired && register.unwitnessed === 0 && backdated.length === 0,
+    origin: archive.policy.origin,
+    log: {
+      leaves: check.leaves,
+      root: check.root,
+      rootMatches: check.rootMatches,
+      unwitnessed: register.unwitnessed,
+      backdated: backdated.length,
+      first: verdicts[0] && formatInstant(verdicts[0].integratedAtSeconds),
+      last: verdicts.length === 0 ? undefined : formatInstant(verdicts.at(-1)!.integratedAtSeconds),
+    },
+    witnesses: describeWitnesses(register),
+    trust: {
+      versions: archive.trust.versions,
+      expires: mapValues(archive.trust.expires, formatInstant),
+      expired,
+      authoritiesVersion: authorities.version,
+      policyPack: authorities.policyPack.id,
+    },
+    mirrors: check.mirrors.map(({ findings: _, ...mirror }) => mirror),
+    findings,
+    counts: {
+      good: good.length,
+      void: verdicts.length - good.length,
+      unread: verdicts.filter(({ unread }) => unread).length,
+    },
+    types: mapValues(
+      Object.groupBy(statements, ({ statement }) => statement.type),
+      (group) => group!.length,
+    ),
+    statements: verdicts.map(noteVerdict),
+  };
+}
+
+function describeWitnesses({ archive }: AuditRegister): Verification['witnesses'] {
+  const { opened, policy } = archive;
+  const cosignatures = opened.cosignatures.map(({ name, timeSeconds }) => ({ name, at: formatInstant(timeSeconds) }));
+  return { quorum: policy.quorum, known: policy.witnesses.length, cosignatures };
+}
+
+function noteVerdict({ claims, integratedAtSeconds, ...verdict }: LeafVerdict): StatementNote {
+  return {
+    ...verdict,
+    type: verdict.type ?? (claims?.type as LeafVerdict['type']),
+    integratedAt: formatInstant(integratedAtSeconds),
+  };
+}
+
+function mapValues<V, W>(values: Readonly<Record<string, V>>, map: (value: V) => W): Record<string, W> {
+  return Object.fromEntries(Object.entries(values).map(([key, value]) => [key, map(value)]));
+}

@@ -1,0 +1,206 @@
+import { WartaError } from '../base/errors.ts';
+import {
+  type AnnexLabel,
+  checkExpiries,
+  checkSize,
+  type EntryTable,
+  labelBytes,
+  type OnEntries,
+  type ProvenAnnex,
+  proveAnnex,
+  readEntries,
+} from './annex.ts';
+import { type KeptStatement, keepStatement, type Statement } from './statement.ts';
+import {
+  type AnnexSource,
+  checkStatement,
+  type EntryReader,
+  readAnnex,
+  refuse,
+  type StatementLeaf,
+  type TrustContext,
+  type Verdict,
+  type VerifiedStatement,
+} from './verify-statement.ts';
+
+/** A leaf that was judged by itself: what it holds, or why it is void. */
+export interface KnownLeaf<S extends KeptStatement = KeptStatement> {
+  readonly name: string;
+  readonly integratedAtSeconds?: number;
+  readonly verified?: VerifiedStatement<S>;
+  readonly refusal?: Verdict;
+  /** What it holds as far as the reading under way has come: a notice with its entries. */
+  current?: VerifiedStatement<S>;
+  /** The last reading that saw it, and its place among all of them in that order. */
+  reading: number;
+  place: number;
+}
+
+/** A leaf that holds a good statement. */
+export type GoodLeaf<S extends KeptStatement = KeptStatement> = KnownLeaf<S> & {
+  readonly verified: VerifiedStatement<S>;
+  current: VerifiedStatement<S>;
+};
+
+/** An annex that was proven: its entries, or why they are not good. */
+interface KnownAnnex {
+  readonly sizeBytes: number;
+  readonly entries: EntryTable | WartaError;
+  reading: number;
+}
+
+/** Place of a leaf that was not sorted yet. */
+const NEW = -1;
+
+/**
+ * What one reading of a register leaves for the next, so that ten thousand statements and one more cost one verification:
+ * judged leaves by their key, for as long as authorities and pack are the same, and the entries of annexes by digest.
+ *
+ * A verdict is kept only when time cannot heal it. An annex that is missing or damaged, a target that is not known yet and a
+ * hold are looked at again at every reading. What a reading did not see is forgotten with it.
+ */
+export class RegisterMemo<S extends KeptStatement = KeptStatement> {
+  readonly #keep: (statement: Statement) => S;
+  readonly #leaves = new Map<string, KnownLeaf<S>>();
+  readonly #annexes = new Map<string, KnownAnnex>();
+  #context: TrustContext | undefined;
+  #reading = 0;
+  #leavesSeen = 0;
+  #annexesSeen = 0;
+
+  /** @param keep returns what to keep of a good statement. */
+  constructor(keep: (statement: Statement) => S) {
+    this.#keep = keep;
+  }
+
+  /** Begins a reading; under other authorities or another pack every statement is judged anew. */
+  begin({ authorities, pack }: TrustContext): void {
+    if (this.#context?.authorities !== authorities || this.#context.pack !== pack) this.#leaves.clear();
+    this.#context = { authorities, pack };
+    this.#reading++;
+    this.#leavesSeen = 0;
+    this.#annexesSeen = 0;
+  }
+
+  /** Ends a reading that saw every leaf: forgets leaves that are gone, and annexes that no notice needs any more. */
+  end(): void {
+    if (this.#leavesSeen < this.#leaves.size) forgetUnseen(this.#leaves, this.#reading);
+    if (this.#annexesSeen < this.#annexes.size) forgetUnseen(this.#annexes, this.#reading);
+  }
+
+  /** Judges a leaf by itself, or remembers how it was judged. Of two leaves with one key only the last is remembered. */
+  check(leaf: StatementLeaf): KnownLeaf<S> {
+    if (leaf.key === undefined || leaf.unreadable !== undefined) return this.#judge(leaf);
+    const known = this.#leaves.get(leaf.key);
+    if (known?.reading !== this.#reading) this.#leavesSeen++;
+    if (known !== undefined && known.reading !== this.#reading && isOf(known, leaf)) {
+      known.reading = this.#reading;
+      known.current = known.verified;
+      return known;
+    }
+    const judged = this.#judge(leaf);
+    this.#leaves.set(leaf.key, judged);
+    return judged;
+  }
+
+  #judge(leaf: StatementLeaf): KnownLeaf<S> {
+    const { name, integratedAtSeconds } = leaf;
+    const common = { name, integratedAtSeconds, reading: this.#reading, place: NEW };
+    try {
+      const checked = checkStatement(leaf, this.#context!);
+      const verified = { ...checked, statement: this.#keep(checked.statement) };
+      return { ...common, verified, current: verified };
+    } catch (error) {
+      return { ...common, refusal: refuse(name, error) };
+    }
+  }
+
+  /**
+   * Sorts leaves in place. Those that were sorted in an earlier reading go in as they stood then: what is sorted but for a few
+   * new ones takes one look at each.
+   */
+  sort(leaves: GoodLeaf<S>[], compare: (one: GoodLeaf<S>, other: GoodLeaf<S>) => number): void {
+    const before: GoodLeaf<S>[] = [];
+    const added: GoodLeaf<S>[] = [];
+    for (const leaf of leaves) {
+      if (leaf.place === NEW) added.push(leaf);
+      else before[leaf.place] = leaf;
+    }
+    let count = 0;
+    for (const leaf of before) if (leaf !== undefined) leaves[count++] = leaf;
+    for (const leaf of added) leaves[count++] = leaf;
+    leaves.sort(compare);
+    for (const [place, leaf] of leaves.entries()) leaf.place = place;
+  }
+
+  /** Reads annexes from a source, each once. */
+  entriesOf(annexes: AnnexSource): EntryReader {
+    return {
+      readEntries: (terms, onEntries) => {
+        if (!this.#annexes.has(terms.digest)) {
+          this.#takeUp(terms.digest, proveAnnex(readAnnex(annexes, terms), terms), onEntries);
+        }
+        const entries = this.#recall(terms);
+        checkExpiries(entries, terms.endSeconds);
+        return entries;
+      },
+    };
+  }
+
+  /**
+   * Takes an annex up before any notice asks for it, so that whoever fetches one has it proven and read in one go. Entries
+   * that are not good do not throw here: the bytes are the annex all the same, and its notice will be void.
+   *
+   * @throws {WartaError} `annex-oversized`, `annex-malformed` or `annex-mismatch` for bytes that are not the annex.
+   */
+  takeAnnex(digest: string, bytes: Uint8Array): void {
+    this.#takeUp(digest, proveAnnex(bytes, labelBytes(bytes, digest)));
+  }
+
+  #takeUp(digest: string, proven: ProvenAnnex, onEntries?: OnEntries): void {
+    let entries: EntryTable | WartaError;
+    try {
+      entries = readEntries(proven, onEntries);
+    } catch (error) {
+      if (!(error instanceof WartaError)) throw error;
+      entries = error;
+    }
+    this.#annexes.set(digest, { sizeBytes: proven.bytes.length, entries, reading: 0 });
+  }
+
+  /** Whether an annex was proven to be the one of its digest, whatever its entries are worth. */
+  hasAnnex(digest: string): boolean {
+    return this.#annexes.has(digest);
+  }
+
+  /** Returns the entries of an annex that was taken up. */
+  #recall(label: AnnexLabel): EntryTable {
+    const known = this.#annexes.get(label.digest)!;
+    if (known.reading !== this.#reading) this.#annexesSeen++;
+    known.reading = this.#reading;
+    checkSize(known.sizeBytes, label);
+    if (known.entries instanceof WartaError) throw known.entries;
+    if (known.entries.count === label.entries) return known.entries;
+    throw new WartaError('annex-mismatch', `the annex has ${known.entries.count} entries, not ${label.entries}`);
+  }
+}
+
+/** Creates a memo that keeps of each statement what folding and compiling need. */
+export function createSlimMemo(): RegisterMemo {
+  const shared = new Map<string, unknown>();
+  const share = <T>(value: T): T => {
+    const key = JSON.stringify(value);
+    if (!shared.has(key)) shared.set(key, value);
+    return shared.get(key) as T;
+  };
+  return new RegisterMemo((statement) => keepStatement(statement, share));
+}
+
+/** Whether what is known of a leaf's key is known of this leaf: same name, same time. */
+function isOf(known: KnownLeaf, { name, integratedAtSeconds }: StatementLeaf): boolean {
+  return known.name === name && known.integratedAtSeconds === integratedAtSeconds;
+}
+
+function forgetUnseen(known: Map<string, { reading: number }>, reading: number): void {
+  for (const [key, one] of known) if (one.reading !== reading) known.delete(key);
+}

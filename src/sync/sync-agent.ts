@@ -1,0 +1,115 @@
+import { type CompiledList, ListCompiler } from './list-compiler.ts';
+import type { AnnexWanted, SourceReading, StatementSource } from './statement-source.ts';
+import type { ListTerms } from './sync-link.ts';
+
+/** Share of the work that fetching annexes is, for the progress bar. */
+const FETCH_SHARE = 0.4;
+/** How long a list waits for the annexes of new notices, which may be large: a release beside them must not wait longer. */
+const PATIENCE_MILLIS = 10_000;
+/** How long the first list waits: what it lacks would end blocks that a saved table still has. */
+const FIRST_PATIENCE_MILLIS = 600_000;
+
+/**
+ * One node's way from news to a list: look, fetch what is missing, verify, fold, compile. Runs in whatever thread calls it;
+ * one call at a time.
+ */
+export class SyncAgent {
+  readonly #source: StatementSource;
+  #compiler: ListCompiler | undefined;
+  #termsDigest = '';
+  #fingerprint = '';
+  #last: CompiledList | undefined;
+  /** Whether annexes were missing at the last look, and how many have come since the last compilation. */
+  #missing = false;
+  #arrived = 0;
+
+  constructor(source: StatementSource) {
+    this.#source = source;
+  }
+
+  /** The last list compiled. */
+  get last(): CompiledList | undefined {
+    return this.#last;
+  }
+
+  /**
+   * Returns a new list when there is a reason for one: news, other terms, a statement signed ahead that starts to count, or
+   * nothing compiled yet. `failure` says why the source could not be asked; what it had before is compiled all the same.
+   *
+   * @throws {WartaError} when there is nothing to compile.
+   */
+  async cycle(
+    terms: ListTerms,
+    termsDigest: string,
+    nowSeconds: number,
+    onProgress?: (share: number) => void,
+  ): Promise<{ list?: CompiledList; failure?: unknown }> {
+    let failure: unknown;
+    try {
+      await this.#source.poll(nowSeconds);
+    } catch (error) {
+      failure = error;
+    }
+    if (this.#compiler === undefined || termsDigest !== this.#termsDigest) {
+      this.#compiler = new ListCompiler(terms);
+      this.#last = undefined;
+    }
+    this.#termsDigest = termsDigest;
+    const compiler = this.#compiler;
+    const isNew = this.#isNew(this.#read(failure), nowSeconds);
+    if (isNew || this.#missing) {
+      try {
+        await this.#fetchAnnexes(compiler, this.#read(failure), nowSeconds, onProgress);
+      } catch (error) {
+        failure ??= error;
+      }
+    }
+    if (!isNew && this.#arrived === 0) return { failure };
+    const reading = this.#read(failure);
+    const list = compiler.compile(reading, termsDigest, nowSeconds, (share) =>
+      onProgress?.(FETCH_SHARE + (1 - FETCH_SHARE) * share),
+    );
+    this.#arrived = 0;
+    this.#fingerprint = reading.fingerprint;
+    this.#last = list;
+    return { list, failure };
+  }
+
+  #isNew({ fingerprint }: SourceReading, nowSeconds: number): boolean {
+    if (this.#last === undefined || fingerprint !== this.#fingerprint) return true;
+    return (this.#last.nextStatementSeconds ?? Number.POSITIVE_INFINITY) <= nowSeconds;
+  }
+
+  /** Has annexes fetched that good notices name. They are looked for again at every cycle until there are none. */
+  async #fetchAnnexes(
+    compiler: ListCompiler,
+    reading: SourceReading,
+    nowSeconds: number,
+    onProgress?: (share: number) => void,
+  ): Promise<void> {
+    if (this.#source.fetchAnnexes === undefined) return;
+    const wanted = compiler.findWantedAnnexes(reading, nowSeconds);
+    this.#missing = wanted.length > 0;
+    const verify = (annex: AnnexWanted, bytes: Uint8Array) => {
+      compiler.takeAnnex(annex, bytes);
+      this.#arrived++;
+    };
+    const patienceMillis = this.#last === undefined ? FIRST_PATIENCE_MILLIS : PATIENCE_MILLIS;
+    await this.#source.fetchAnnexes(
+      wanted,
+      verify,
+      nowSeconds,
+      (done, total) => onProgress?.((FETCH_SHARE * done) / total),
+      patienceMillis,
+    );
+  }
+
+  /** Why the source cannot be read is best said by why it could not be asked. */
+  #read(failure: unknown) {
+    try {
+      return this.#source.read();
+    } catch (error) {
+      throw failure ?? error;
+    }
+  }
+}

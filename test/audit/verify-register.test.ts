@@ -1,0 +1,124 @@
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, describe, expect, it } from 'vitest';
+import { verifyRegister } from '../../src/audit/verify-register.ts';
+import { type Mirror, openMirror } from '../../src/sync/mirror.ts';
+import { AuditDesk, HOUR } from './fixture.ts';
+
+const mirrors: Mirror[] = [];
+afterAll(async () => {
+  for (const mirror of mirrors) await mirror.close();
+});
+
+/** Verifies a desk's register against these mirrors, its own folder unless given. */
+async function verify(desk: AuditDesk, urls = [desk.register.publicFolder]) {
+  const { register } = await desk.audit();
+  const opened = urls.map((url) => openMirror(url));
+  mirrors.push(...opened);
+  return verifyRegister(register, opened, desk.nowSeconds);
+}
+
+/** A register of a few statements; one of them does not count. */
+async function createDesk() {
+  const desk = await AuditDesk.create({ witnesses: 3, quorum: 2 });
+  const notice = await desk.register.notice(['bad.example', 'worse.example'], { reference: 'N/1' });
+  desk.wait(HOUR);
+  await desk.register.revoke(notice.id, ['e0000001']);
+  await desk.register.heartbeat();
+  desk.wait(60);
+  const alone = desk.register.sign({ type: 'notice', names: ['x.example'], reference: 'N/2' }, ['one']);
+  await desk.register.appendStatement(alone);
+  return desk;
+}
+
+describe('verifyRegister', () => {
+  it('tells the log, its witnesses, trust, and every statement with its verdict', async () => {
+    const desk = await createDesk();
+    const report = await verify(desk);
+    expect(report).toMatchObject({
+      sound: true,
+      origin: desk.register.origin,
+      log: { leaves: 4, rootMatches: true, unwitnessed: 0, backdated: 0, first: '2026-03-01T09:00:00Z' },
+      witnesses: { quorum: 2, known: 3 },
+      trust: { versions: { root: 1 }, expired: false, authoritiesVersion: 1, policyPack: 'my-cma1998' },
+      findings: [],
+      counts: { good: 3, void: 1, unread: 0 },
+      types: { notice: 1, revocation: 1, heartbeat: 1 },
+    });
+    expect(report.mirrors).toEqual([{ url: `${desk.register.publicFolder}/`, size: 4, files: 2 }]);
+    expect(report.witnesses.cosignatures.length).toBeGreaterThanOrEqual(2);
+    expect(
+      report.statements.map(({ index, ok, type, reference, signers, code }) => [
+        index,
+        ok,
+        type,
+        reference,
+        signers,
+        code,
+      ]),
+    ).toEqual([
+      [0, true, 'notice', 'N/1', ['one', 'two'], undefined],
+      [1, true, 'revocation', 'TEST/CHANGE', ['one', 'two'], undefined],
+      [2, true, 'heartbeat', 'HEARTBEAT/20260301T100000Z', ['heartbeat'], undefined],
+      [3, false, 'notice', 'N/2', undefined, 'statement-unsigned'],
+    ]);
+  });
+
+  it('finds a mirror whose tile or bundle is wrong or gone, and tells which', async () => {
+    const desk = await createDesk();
+    const mirror = await desk.register.serve();
+    mirror.overrides.set('tile/0/000.p/4', Buffer.alloc(4 * 32));
+    const spoiled = await verify(desk, [mirror.url]);
+    expect(spoiled).toMatchObject({ sound: false, findings: [{ code: 'mirror-differs', evidence: { count: 1 } }] });
+    expect(spoiled.findings[0]!.summary).toContain('tile/0/000.p/4 differs');
+    mirror.overrides.clear();
+    mirror.fault = (path) => (path.startsWith('tile/entries') ? 'absent' : undefined);
+    const removed = await verify(desk, [desk.register.publicFolder, mirror.url]);
+    expect(removed.findings.map(({ summary }) => summary)).toEqual([
+      expect.stringContaining('tile/entries/000.p/4 is not there'),
+    ]);
+    mirror.fault = () => undefined;
+    expect((await verify(desk, [mirror.url])).findings).toEqual([]);
+  });
+
+  it('tells a mirror that is behind from one that shows another log', async () => {
+    const desk = await createDesk();
+    const mirror = await desk.register.serve();
+    mirror.freeze();
+    await desk.register.heartbeat();
+    const behind = await verify(desk, [mirror.url]);
+    expect(behind).toMatchObject({ sound: true, findings: [{ code: 'mirror-differs', severity: 'warning' }] });
+    const other = await AuditDesk.create({ witnesses: 3, quorum: 2 });
+    await other.register.notice(['other.example']);
+    const forked = await verify(desk, [other.register.publicFolder]);
+    expect(forked).toMatchObject({ sound: false, findings: [{ code: 'log-forked', severity: 'error' }] });
+  });
+
+  it('is not sound once trust has expired, or while a leaf goes back in time', async () => {
+    const desk = await createDesk();
+    expect(await verify(desk)).toMatchObject({ sound: true });
+    desk.wait(8 * 24 * HOUR);
+    expect(await verify(desk)).toMatchObject({ sound: false, trust: { expired: true } });
+    const backdated = await createDesk();
+    const signed = backdated.register.sign({ type: 'notice', names: ['y.example'] });
+    const signedSeconds = backdated.nowSeconds;
+    backdated.wait(600);
+    await backdated.register.heartbeat();
+    await backdated.register.appendStatement(signed, signedSeconds);
+    const report = await verify(backdated);
+    expect(report).toMatchObject({ sound: false, log: { backdated: 1 }, counts: { void: 2 } });
+    expect(report.statements.at(-1)).toMatchObject({ ok: false, code: 'statement-backdated' });
+  });
+
+  it('refuses a register from which entries were removed', async () => {
+    const desk = await createDesk();
+    const bundle = join(desk.register.publicFolder, 'tile/entries/000.p/4');
+    const bytes = readFileSync(bundle);
+    writeFileSync(bundle, bytes.subarray(2 + bytes.readUInt16BE(0)));
+    await expect(desk.audit()).rejects.toMatchObject({ code: 'log-invalid' });
+    rmSync(bundle);
+    await expect(desk.audit()).rejects.toMatchObject({ code: 'log-invalid' });
+    writeFileSync(bundle, bytes);
+    expect((await verify(desk)).sound).toBe(true);
+  });
+});
