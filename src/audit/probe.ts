@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { type Clock, systemClock } from '../base/clock.ts';
 import { describeError, WartaError } from '../base/errors.ts';
 import { EDE } from '../dns/constants.ts';
 import { formatInstant } from '../register/time.ts';
@@ -18,6 +19,8 @@ export interface ProbeTerms {
   readonly concurrency: number;
   /** Most questions a second. */
   readonly perSecond: number;
+  readonly clock?: Clock;
+  readonly pause?: (millis: number) => Promise<unknown>;
   readonly onProgress?: (done: number, total: number) => void;
 }
 
@@ -51,15 +54,16 @@ export async function runProbe(
   const questions = names.flatMap((asked) =>
     (asked.expect === 'blocked' ? terms.types : terms.types.slice(0, 1)).map((type) => ({ asked, type })),
   );
+  const { clock = systemClock, pause = sleep } = terms;
   const results: ProbeResult[] = [];
-  const began = performance.now();
+  const began = clock.monotonicMillis();
   let sent = 0;
   let answered = false;
   const queue = questions.values();
   const lane = async () => {
     for (const question of queue) {
-      const early = (sent++ / terms.perSecond) * MILLIS - (performance.now() - began);
-      if (early > 1) await sleep(early);
+      const early = (sent++ / terms.perSecond) * MILLIS - (clock.monotonicMillis() - began);
+      if (early > 1) await pause(early);
       const result = await askOne(asker, question, compare);
       answered ||= result.fault === undefined;
       results.push(result);

@@ -82,28 +82,35 @@ function* listRules(
     const { entries, notice } = one;
     if (entries instanceof SealedEntries) yield* describeSealed(one, atSeconds);
     const approvers = notice.statement.approvals.length;
+    const describe = createDescriber(one, atSeconds);
     for (let at = 0; at < entries.count; at++) {
       const window = windowAt(windowsOf(one, at), atSeconds);
       if (window === undefined) continue;
-      const rule = describeRule(one, at, window, atSeconds);
-      const reason = refuse(rule.name, rule.scope as Scope, approvers);
+      const rule = describe(at, window);
+      const reason = refuse(rule.name, entries.scope(at), approvers);
       if (reason === undefined) yield rule;
       else onRefused?.(rule, reason);
     }
   }
 }
 
-function describeRule(one: FoldedNotice<KnownNotice>, at: number, window: Window, atSeconds: number): ReplayedRule {
-  const { entries, notice } = one;
-  const plain = !entries.excludes.has(at) && !one.varied.has(at);
-  return {
-    name: entries.name(at),
-    scope: entries.scope(at),
-    exclusions: plain ? [] : excludedNames(one, at, atSeconds),
-    notice: notice.statement.reference,
-    noticeId: notice.id,
-    entry: entries.id(at),
-    ...describeWindow(window),
+/** Returns how to describe the rules of one notice, whose entries nearly all share one window. */
+function createDescriber(one: FoldedNotice<KnownNotice>, atSeconds: number) {
+  const { entries, notice, varied } = one;
+  const { reference } = notice.statement;
+  let last: { window: Window; times: ReturnType<typeof describeWindow> } | undefined;
+  return (at: number, window: Window): ReplayedRule => {
+    if (last?.window !== window) last = { window, times: describeWindow(window) };
+    const plain = !entries.excludes.has(at) && !varied.has(at);
+    return {
+      name: entries.name(at),
+      scope: entries.scope(at),
+      exclusions: plain ? [] : excludedNames(one, at, atSeconds),
+      notice: reference,
+      noticeId: notice.id,
+      entry: entries.id(at),
+      ...last.times,
+    };
   };
 }
 

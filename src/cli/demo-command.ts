@@ -33,7 +33,7 @@ export function registerDemoCommand(program: Command): void {
     .option('--var <folder>', 'where keys, statements and tables are kept', 'var')
     .option('--listen <address>', 'address of the resolver', '127.0.0.1:5300')
     .option('--metrics <address>', 'address of the metrics', '127.0.0.1:9100')
-    .option('--log <address>', 'address of the log; 127.0.0.1:8053 if it is free, otherwise any port that is')
+    .option('--log <address>', 'address of the log; 127.0.0.1:8400 if it is free, otherwise any port that is')
     .option('--upstream <address...>', 'resolvers to forward to; those of /etc/resolv.conf otherwise')
     .action(runDemo);
 }

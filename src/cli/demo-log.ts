@@ -23,7 +23,7 @@ import { annexesIn, openStatement } from './statement-file.ts';
 const SAMPLES_FOLDER = join(PACKAGE_ROOT, 'policies/samples');
 const ORIGIN = 'register.example/demo';
 const WITNESS_NAME = 'witness.example/demo';
-const LOG_PORT = 8053;
+const LOG_PORT = 8400;
 /** Root and targets of a demo are not signed anew by anyone. */
 const TERM_DAYS = { root: 3650, targets: 3650 };
 /** How long to wait for what was handed in to be witnessed and published. */

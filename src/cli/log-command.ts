@@ -22,7 +22,7 @@ import { composeRows, countOf, escapeControls, printJson, type Row } from './out
 import { waitForSignal } from './signals.ts';
 import { annexesIn, annexFoldersOf, openStatement, type StatementFile } from './statement-file.ts';
 
-const DEFAULT_PORT = 8080;
+const DEFAULT_PORT = 8400;
 const DEFAULT_LISTEN = `127.0.0.1:${DEFAULT_PORT}`;
 const CONFIG_FILE = 'log.yaml';
 const LOG_KEY_FILE = 'log.key';
@@ -92,7 +92,7 @@ function parseListen(text: string): string {
   try {
     return formatSocketAddress(parseSocketAddress(text, DEFAULT_PORT));
   } catch {
-    throw new InvalidArgumentError('Write 192.0.2.1:8080 or [2001:db8::1]:8080.');
+    throw new InvalidArgumentError('Write 192.0.2.1:8400 or [2001:db8::1]:8400.');
   }
 }
 
@@ -175,11 +175,12 @@ async function listen(server: ReturnType<LogSite['createServer']>, host: string,
 function tellEvent(log: Logger, event: LogEvent): void {
   if (event.kind === 'appended') {
     log.info({ id: event.id }, `${event.type} ${event.reference} is leaf ${event.index}`);
-  } else if (event.kind === 'failed') {
-    log.error({ err: event.error }, `the ${event.what} failed and is tried again`);
-  } else {
-    log.warn({ err: event.error }, 'something failed');
+    return;
   }
+  const { error } = event;
+  const what = event.kind === 'failed' ? `the ${event.what} failed and is tried again: ` : '';
+  if (error instanceof WartaError) log.warn({ code: error.code }, `${what}${error.message}`);
+  else log.error({ err: error }, `${what}${describeError(error)}`);
 }
 
 interface SubmitOptions {

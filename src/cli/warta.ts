@@ -2,6 +2,7 @@
 import { Command, CommanderError } from 'commander';
 import { describeError, WartaError } from '../base/errors.ts';
 import { paint } from '../base/terminal.ts';
+import { registerAuditCommand } from './audit-command.ts';
 import { registerConfigCommand } from './config-command.ts';
 import { registerDemoCommand } from './demo-command.ts';
 import { registerKeyCommand } from './key-command.ts';
@@ -29,6 +30,7 @@ registerTrustCommand(program);
 registerLogCommand(program);
 registerQueryCommand(program);
 registerWitnessCommand(program);
+registerAuditCommand(program);
 registerConfigCommand(program);
 
 try {

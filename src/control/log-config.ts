@@ -18,8 +18,8 @@ const logConfigSchema = z.strictObject({
   policyPack: path,
   listen: z
     .string()
-    .regex(/^(\[[0-9a-fA-F:.]+\]|[0-9.]+):\d{1,5}$/, 'write an address and a port, such as 127.0.0.1:8080')
-    .default('127.0.0.1:8080'),
+    .regex(/^(\[[0-9a-fA-F:.]+\]|[0-9.]+):\d{1,5}$/, 'write an address and a port, such as 127.0.0.1:8400')
+    .default('127.0.0.1:8400'),
   witnesses: z
     .array(z.strictObject({ name: text(200), url: z.url({ protocol: /^https?$/ }) }))
     .max(64)
@@ -28,6 +28,19 @@ const logConfigSchema = z.strictObject({
     .strictObject({ key: path.default('heartbeat.key'), authority: slug, seconds: seconds.default(3600) })
     .optional(),
   freshSeconds: seconds.default(60),
+  /** An S3-compatible store that the public tree is published to, instead of the folder. */
+  bucket: z
+    .strictObject({
+      name: text(255),
+      prefix: z
+        .string()
+        .regex(/^([A-Za-z0-9_.-]+\/)*$/, 'write nothing, or folders that end in a slash')
+        .default(''),
+      region: text(100).default('us-east-1'),
+      endpoint: z.url({ protocol: /^https?$/ }).optional(),
+      conditionalWrites: z.boolean().default(true),
+    })
+    .optional(),
   /** Keys of TUF's online roles, when the log signs the timestamp anew every day. */
   onlineKeys: z.strictObject({ timestamp: path, snapshot: path.optional() }).optional(),
 });
@@ -99,6 +112,7 @@ listen: ${JSON.stringify(listen)}  # plain HTTP: behind a proxy with TLS on anyt
 witnesses: ${list.length > 0 ? list.join('') : '[]'}
 heartbeat: { key: heartbeat.key, authority: ${authority}, seconds: 3600 }
 freshSeconds: 60        # cosignatures are renewed at least this often
+# bucket: { name: register, region: eu-central-1 }  # publish to S3; endpoint: … for a store that is not Amazon's
 # onlineKeys: { timestamp: timestamp.key, snapshot: snapshot.key }  # when the log is to sign TUF's timestamp every day
 `;
 }

@@ -3,6 +3,7 @@ import type { FastifyInstance } from 'fastify';
 import { type Clock, systemClock } from '../base/clock.ts';
 import { describeError, WartaError } from '../base/errors.ts';
 import { DirectoryStorage } from '../log/directory-storage.ts';
+import type { LogStorage } from '../log/log-storage.ts';
 import { Sequencer } from '../log/sequencer.ts';
 import { createHttpWitness, type WitnessClient } from '../log/witness-client.ts';
 import type { Authorities } from '../register/authorities.ts';
@@ -11,6 +12,7 @@ import type { HeartbeatTerms } from './heartbeat.ts';
 import type { LogConfig } from './log-config.ts';
 import { createLogServer } from './log-server.ts';
 import { NodesFile } from './nodes-file.ts';
+import { FolderCopy, openPublicTree } from './public-tree.ts';
 import { PublishedTrust } from './published-trust.ts';
 import { ReceiptStore } from './receipt-store.ts';
 import { type PublisherEvent, RegisterPublisher } from './register-publisher.ts';
@@ -19,8 +21,8 @@ import { renewTimestamp } from './trust-renewal.ts';
 /** Something worth a line in the operator's log. */
 export type LogEvent = PublisherEvent | { kind: 'fault'; error: unknown };
 
-/** How often the TUF timestamp is looked at. */
-const RENEW_MILLIS = 3_600_000;
+/** How often the TUF timestamp is looked at, and what changed in the folder is copied to the bucket. */
+const CHORES_MILLIS = 60_000;
 
 /** What is given to a log besides its configuration. */
 export interface LogSiteOptions {
@@ -39,22 +41,23 @@ export class LogSite {
   readonly #config: LogConfig;
   readonly #clock: Clock;
   readonly #onEvent: (event: LogEvent) => void;
+  readonly #copy: FolderCopy | undefined;
   #timer: NodeJS.Timeout | undefined;
+  #chores: Promise<void> = Promise.resolve();
 
   private constructor(
     config: LogConfig,
     { clock = systemClock, onEvent = () => {} }: LogSiteOptions,
-    sequencer: Sequencer,
-    publisher: RegisterPublisher,
+    parts: { sequencer: Sequencer; publisher: RegisterPublisher; publicTree: LogStorage; copy?: FolderCopy },
   ) {
     this.#config = config;
     this.#clock = clock;
     this.#onEvent = onEvent;
-    this.sequencer = sequencer;
-    this.publisher = publisher;
-    const storage = new DirectoryStorage(config.public);
-    this.nodes = new NodesFile(storage);
-    this.receipts = new ReceiptStore({ storage, nodes: this.nodes, origin: config.origin, clock });
+    this.sequencer = parts.sequencer;
+    this.publisher = parts.publisher;
+    this.#copy = parts.copy;
+    this.nodes = new NodesFile(new DirectoryStorage(config.public));
+    this.receipts = new ReceiptStore({ storage: parts.publicTree, nodes: this.nodes, origin: config.origin, clock });
   }
 
   /**
@@ -66,11 +69,13 @@ export class LogSite {
   static async open(config: LogConfig, options: LogSiteOptions = {}): Promise<LogSite> {
     const { clock = systemClock, onEvent } = options;
     const privateKey = readPrivateKey(config.key);
-    const publicTree = new DirectoryStorage(config.public);
+    const publicTree = await openPublicTree(config);
     const trust = openTrust(config);
     const { authorities } = await trust.read(clock.wallMillis() / 1000);
     requireOwnKey(config, publicKeyOf(privateKey), authorities);
     const heartbeat = readHeartbeat(config, authorities);
+    const copy = config.bucket && new FolderCopy(config.public, publicTree);
+    await copy?.update();
     const sequencer = await Sequencer.open({
       storage: publicTree,
       state: new DirectoryStorage(config.state, { isPrivate: true }),
@@ -85,7 +90,8 @@ export class LogSite {
       const sealedTree = new DirectoryStorage(config.sealed, { isPrivate: true });
       const { freshSeconds } = config;
       const terms = { sequencer, publicTree, sealedTree, trust, clock, heartbeat, freshSeconds, onEvent };
-      return new LogSite(config, options, sequencer, await RegisterPublisher.open(terms));
+      const publisher = await RegisterPublisher.open(terms);
+      return new LogSite(config, options, { sequencer, publisher, publicTree, copy });
     } catch (error) {
       await sequencer.close();
       throw error;
@@ -109,14 +115,18 @@ export class LogSite {
   /** Begins with what is done on time: heartbeats, fresh cosignatures, the TUF timestamp. */
   start(): void {
     this.publisher.start();
-    this.renew();
-    this.#timer = setInterval(() => this.renew(), RENEW_MILLIS);
+    const work = () => {
+      this.#chores = this.#chores.then(() => this.doChores());
+    };
+    work();
+    this.#timer = setInterval(work, CHORES_MILLIS);
   }
 
-  /** Signs a new TUF timestamp if one is due; a failure is told, and tried again in an hour. */
-  renew(): void {
+  /** Signs a new TUF timestamp if one is due, and copies what is new to the bucket. A failure is told, and tried again. */
+  async doChores(): Promise<void> {
     try {
       renewTimestamp(this.#config, readFileSync(this.#config.root), this.#clock.wallMillis() / 1000);
+      await this.#copy?.update();
     } catch (error) {
       this.#onEvent({ kind: 'fault', error });
     }
@@ -125,6 +135,7 @@ export class LogSite {
   /** Ends after the statement under way, and lets the log go. */
   async close(): Promise<void> {
     clearInterval(this.#timer);
+    await this.#chores;
     await this.publisher.stop();
     await this.sequencer.close();
   }

@@ -1,11 +1,13 @@
 import { WartaError } from '../base/errors.ts';
 import { openCheckpoint } from '../log/checkpoint.ts';
 import { DirectoryStorage } from '../log/directory-storage.ts';
+import type { LogStorage } from '../log/log-storage.ts';
 import { CHECKPOINT_PATH } from '../log/sequencer.ts';
 import { parseLeaf } from '../register/leaf.ts';
 import { formatInstant } from '../register/time.ts';
 import type { LogConfig } from './log-config.ts';
 import { openTrust } from './log-site.ts';
+import { openPublicTree } from './public-tree.ts';
 import { readLeaves } from './register-tree.ts';
 
 /** How a log stands, from its files alone. */
@@ -39,11 +41,11 @@ const STALE_INTERVALS = 3;
  * @throws {WartaError} `log-invalid` when nothing is published yet, and what reading trust and checkpoint throws.
  */
 export async function readLogStatus(config: LogConfig, nowSeconds: number): Promise<LogStatus> {
-  const storage = new DirectoryStorage(config.public);
+  const storage = await openPublicTree(config);
   const { authorities, expired } = await openTrust(config).read(nowSeconds);
   const note = await storage.read(CHECKPOINT_PATH);
   if (note === undefined) {
-    throw new WartaError('log-invalid', `${config.public} has no checkpoint yet: start the log with warta log run`);
+    throw new WartaError('log-invalid', `${config.origin} has no checkpoint yet: start the log with warta log run`);
   }
   const { log, witnesses = [], quorum = 0, version } = authorities.file;
   if (log === undefined) throw new WartaError('config-invalid', 'authorities.json names no log');
@@ -67,7 +69,7 @@ export async function readLogStatus(config: LogConfig, nowSeconds: number): Prom
   return { ...status, faults: findFaults(status, config) };
 }
 
-async function readNewestTime(storage: DirectoryStorage, size: number): Promise<string | undefined> {
+async function readNewestTime(storage: LogStorage, size: number): Promise<string | undefined> {
   if (size === 0) return undefined;
   for await (const leaf of readLeaves(storage, size - 1, size)) {
     return formatInstant(parseLeaf(leaf).integratedAtSeconds);

@@ -54,15 +54,15 @@ export class ReceiptStore {
     const receipt = verifyReceipt(bytes, (licensee, node) => registry.find(licensee, node));
     const nowSeconds = Math.floor(clock.wallMillis() / 1000);
     this.#judge(receipt, nowSeconds);
-    // Only after the signature: what is not enrolled takes no room, and nobody can use up another's share.
-    if (!this.#buckets.take(`${receipt.licensee}/${receipt.node}`, clock.monotonicMillis())) return 'limited';
     const path = receiptPath(receipt);
     const earlier = await storage.read(path);
-    if (earlier !== undefined && Buffer.compare(earlier, bytes) !== 0) return 'conflict';
-    if (earlier === undefined) await storage.create(path, bytes);
-    const listed = await this.#lists.add(formatInstant(nowSeconds).slice(0, 10), path);
-    if (!listed) return 'limited';
-    return earlier === undefined ? 'stored' : 'known';
+    if (earlier !== undefined) return Buffer.compare(earlier, bytes) === 0 ? 'known' : 'conflict';
+    // Receipts are public, and anyone can send one again: only a new one counts, so nobody uses up another's share.
+    if (!this.#buckets.take(`${receipt.licensee}/${receipt.node}`, clock.monotonicMillis())) return 'limited';
+    // Listed first: a path that is listed and not there yet does no harm, one that is never listed would not be found.
+    if (!(await this.#lists.add(formatInstant(nowSeconds).slice(0, 10), path))) return 'limited';
+    await storage.create(path, bytes);
+    return 'stored';
   }
 
   #judge(receipt: Receipt, nowSeconds: number): void {

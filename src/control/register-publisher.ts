@@ -98,16 +98,10 @@ export class RegisterPublisher {
    *   anything but a release while the TUF metadata has lapsed. The log is then as it was.
    */
   async submit(envelope: Uint8Array, readAnnex: ReadAnnex = async () => undefined): Promise<Appended> {
-    const trust = await this.#options.trust.read(this.#nowSeconds());
-    const verified = this.#check(envelope, trust, this.#nowSeconds());
-    this.#requireNew(verified.id);
-    const { type } = verified.statement;
-    if (trust.expired && !RELEASE_TYPES.has(type)) {
-      throw new WartaError('trust-expired', `the TUF metadata has lapsed: sign a new timestamp before a ${type}`);
-    }
+    const { verified } = await this.#judge(envelope);
     // Before its turn comes: a slow sender keeps nobody else waiting.
     const annex = isNotice(verified) ? await readAnnex(verified.statement.annex.sizeBytes) : undefined;
-    const turn = this.#turn.then(() => this.#admit(envelope, verified, annex, trust));
+    const turn = this.#turn.then(() => this.#admit(envelope, annex));
     this.#turn = turn.catch(() => {});
     return turn;
   }
@@ -165,10 +159,6 @@ export class RegisterPublisher {
     return checkStatement({ name: 'statement', envelope, integratedAtSeconds }, trust);
   }
 
-  #requireNew(id: string): void {
-    if (this.#index.has(id)) throw new WartaError('statement-replayed', `the log has statement ${id} already`);
-  }
-
   /** What is committed is not yet in the public tree: that comes with the end of the step. */
   async #readNewLeaves(): Promise<void> {
     const { sequencer } = this.#options;
@@ -176,16 +166,26 @@ export class RegisterPublisher {
     await this.#index.catchUp(sequencer.size);
   }
 
-  async #admit(
-    envelope: Uint8Array,
-    verified: VerifiedStatement,
-    annex: Uint8Array | undefined,
-    trust: CurrentTrust,
-  ): Promise<Appended> {
+  /** Judges a statement by itself, under what is in force now. */
+  async #judge(envelope: Uint8Array): Promise<{ verified: VerifiedStatement; trust: CurrentTrust }> {
+    const trust = await this.#options.trust.read(this.#nowSeconds());
+    const verified = this.#check(envelope, trust, this.#nowSeconds());
+    const { type } = verified.statement;
+    if (this.#index.has(verified.id)) {
+      throw new WartaError('statement-replayed', `the log has statement ${verified.id} already`);
+    }
+    if (trust.expired && !RELEASE_TYPES.has(type)) {
+      throw new WartaError('trust-expired', `the TUF metadata has lapsed: sign a new timestamp before a ${type}`);
+    }
+    return { verified, trust };
+  }
+
+  /** Appends a statement whose turn has come. It is judged again: a key may have been revoked while its annex came in. */
+  async #admit(envelope: Uint8Array, annex: Uint8Array | undefined): Promise<Appended> {
     const { sequencer } = this.#options;
     // They differ when an earlier step failed and its outcome was not known.
     if (this.#index.size !== sequencer.size) await this.#readNewLeaves();
-    this.#requireNew(verified.id);
+    const { verified, trust } = await this.#judge(envelope);
     if (isNotice(verified)) attachAnnex(verified, readDirectly({ read: () => annex }));
     checkTargets(verified, await this.#findTargets(verified, trust));
     await this.#storeAnnex(verified, annex);

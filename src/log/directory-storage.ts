@@ -70,7 +70,9 @@ export class DirectoryStorage implements LogStorage {
       mkdirSync(this.#folder, { recursive: true });
       database = new DatabaseSync(file, { timeout: 0 });
       database.exec('BEGIN EXCLUSIVE');
-      return () => database?.close();
+      return () => {
+        if (database?.isOpen) database.close();
+      };
     } catch (cause) {
       database?.close();
       if ((cause as { errcode?: number }).errcode === SQLITE_BUSY)

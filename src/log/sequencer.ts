@@ -106,7 +106,7 @@ export class Sequencer {
   #isClosed = false;
   #waiting: Waiting[] = [];
   /** The last task; tasks run one after another. */
-  #tail: Promise<unknown> = Promise.resolve();
+  #tail: Promise<void> = Promise.resolve();
   #retry: NodeJS.Timeout | undefined;
   #retryMillis: number;
 
@@ -199,8 +199,9 @@ export class Sequencer {
     this.#unlock();
   }
 
-  /** Runs a task when the earlier ones are done. */
-  #exclusively<T>(task: () => Promise<T>): Promise<T> {
+  /** Runs a task when the earlier ones are done; none once the log is being closed. */
+  #exclusively(task: () => Promise<void>): Promise<void> {
+    if (this.#isClosed) return Promise.reject(closedError());
     const done = this.#tail.then(task);
     this.#tail = done.catch(() => {});
     return done;
@@ -319,14 +320,11 @@ export class Sequencer {
     const placed = this.#place(edge, integratedAtSeconds);
     if (placed.length === 0) return;
     const files = edge.takeFiles();
+    const checkpoint = { origin: this.#options.origin, size: edge.size, root: edge.root() };
     try {
-      await this.#commit(
-        { origin: this.#options.origin, size: edge.size, root: edge.root() },
-        files,
-        integratedAtSeconds,
-      );
+      await this.#commit(checkpoint, files, integratedAtSeconds);
     } catch (error) {
-      if (!(await this.#isCommitted(edge.root()))) {
+      if (!(await this.#isCommitted(checkpoint))) {
         for (const { waiting } of placed) waiting.reject(error);
         throw error;
       }
@@ -384,7 +382,7 @@ export class Sequencer {
   }
 
   /** Whether a commit that failed is in the head all the same; no when that cannot be found out either. */
-  async #isCommitted(root: Buffer): Promise<boolean> {
+  async #isCommitted({ root }: Checkpoint): Promise<boolean> {
     try {
       await this.#readHead();
       return this.#checkpoint.root.equals(root);
@@ -408,14 +406,8 @@ export class Sequencer {
 
   #composeRequest(): CosignRequest {
     const { size, root } = this.#checkpoint;
-    const body = composeCheckpoint(this.#checkpoint);
-    const note = Buffer.from(this.#head.checkpoint);
-    return {
-      size,
-      body,
-      note,
-      prove: (oldSize) => proveConsistency(oldSize, size, (path) => this.#readTile(path), root),
-    };
+    const prove = (oldSize: number) => proveConsistency(oldSize, size, (path) => this.#readTile(path), root);
+    return { size, body: composeCheckpoint(this.#checkpoint), note: this.#headNote(), prove };
   }
 
   async #readTile(path: string): Promise<Uint8Array> {
@@ -460,8 +452,8 @@ function requireLeadsTo(published: Checkpoint, committed: Checkpoint): void {
 }
 
 /** Composes a leaf and requires that it fits an entry bundle. */
-function composeChecked(compose: ComposeLeaf, integratedAtSeconds: number): Uint8Array {
-  const leaf = compose(integratedAtSeconds);
+function composeChecked(compose: ComposeLeaf, integratedAtSeconds: number): Buffer {
+  const leaf = Buffer.from(compose(integratedAtSeconds)); // a copy: it stays in memory until its bundle is full
   if (leaf.length <= LEAF_MAX_BYTES) return leaf;
   throw new WartaError('leaf-malformed', `the leaf has ${leaf.length} bytes, ${LEAF_MAX_BYTES} at most`);
 }

@@ -11,6 +11,7 @@ import {
   createCosigner,
   createVerifier,
   decodeBase64,
+  NOTE_LIMITS,
   type Note,
   type NoteSignature,
   parseNote,
@@ -48,11 +49,11 @@ interface AddCheckpointRequest {
   readonly checkpoint: Checkpoint;
 }
 
-/** Longest request: 63 proof lines and a note with the signatures of many. */
-export const REQUEST_MAX_BYTES = 65_536;
-
 /** A proof in a tree of less than 2^63 leaves needs no more (C2SP tlog-witness, "add-checkpoint"). */
 export const PROOF_MAX_HASHES = 63;
+
+/** Longest request: 63 proof lines of 45 bytes, and the longest note. */
+export const REQUEST_MAX_BYTES = 4096 + NOTE_LIMITS.maxBytes;
 
 const PLAIN_TEXT = 'text/plain; charset=utf-8';
 const SIZE_TEXT = 'text/x.tlog.size';

@@ -59,10 +59,16 @@ const receiptSchema = z.strictObject({
  */
 export type Receipt = z.output<typeof receiptSchema>;
 
+/** Standard base64 in its one canonical spelling, so that nobody makes a second receipt of one by spelling it otherwise. */
+const base64 = z
+  .string()
+  .max(RECEIPT_MAX_BYTES)
+  .refine((value) => Buffer.from(value, 'base64').toString('base64') === value, 'expected base64');
+
 const envelopeSchema = z.strictObject({
   payloadType: z.literal(RECEIPT_PAYLOAD_TYPE),
-  payload: z.base64().max(RECEIPT_MAX_BYTES),
-  signatures: z.array(z.strictObject({ keyid: z.string().max(200).optional(), sig: z.base64().max(200) })).length(1),
+  payload: base64,
+  signatures: z.array(z.strictObject({ sig: base64 })).length(1),
 });
 
 /**

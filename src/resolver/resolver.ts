@@ -81,7 +81,7 @@ export class Resolver {
     this.clock = parts.clock;
     this.streams = parts.streams;
     this.table = parts.table;
-    this.categories = parts.table.describe().categories;
+    this.categories = parts.table.categories;
     this.#stages = parts.stages;
     this.#floorSeconds = options.floorSeconds;
   }
@@ -134,7 +134,7 @@ export class Resolver {
   /** Replaces the table in every thread; each takes it between two batches, so no query is lost or judged by half of it. */
   swap(table: SharedArrayBuffer): void {
     this.table = new RuleTable(table);
-    this.categories = this.table.describe().categories;
+    this.categories = this.table.categories;
     this.#stages.useTable(this.table);
     this.#tell({ table });
   }

@@ -98,7 +98,7 @@ export class ListKeeper {
     const began = performance.now();
     try {
       const table = loadTable(this.#tableFile);
-      const { source } = table.describe();
+      const { source } = table;
       if (!source.startsWith(`${digestTerms(this.#readTerms())}:`)) {
         throw new WartaError('table-foreign', 'the saved table was compiled on other terms');
       }

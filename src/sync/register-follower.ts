@@ -113,7 +113,7 @@ export class RegisterFollower implements StatementSource {
     for (let i = 0; i < mirrors.length; i++) {
       const mirror = mirrors[(first + i) % mirrors.length]!;
       try {
-        await this.#pollMirror(mirror, nowSeconds);
+        await this.#pollMirror(mirror, nowSeconds, i === mirrors.length - 1);
         this.#mirrorStatus.set(mirror, { answeredSeconds: nowSeconds });
         return;
       } catch (error) {
@@ -143,6 +143,7 @@ export class RegisterFollower implements StatementSource {
     return {
       authorities: trust.reading.authorities,
       leaves: this.#leaves(trust),
+      leafCount: this.#records.count,
       annexes,
       fingerprint: this.#fingerprint(trust),
     };
@@ -226,28 +227,42 @@ export class RegisterFollower implements StatementSource {
     }
   }
 
-  async #pollMirror(mirror: Mirror, nowSeconds: number): Promise<void> {
+  async #pollMirror(mirror: Mirror, nowSeconds: number, isLast: boolean): Promise<void> {
     let fault: unknown;
     const trusted = this.#trustFollower.trust;
     try {
       await this.#trustFollower.refresh(mirror, nowSeconds);
     } catch (error) {
-      // Trust that is held goes on for what it covers: a release must not wait for the trust's server.
-      if (trusted === undefined) throw error;
+      // Trust that is held goes on for what it covers: a release must not wait until the repository is mended. Of a mirror
+      // that does not answer nothing more is expected when there is another to ask.
+      const isSilent = error instanceof WartaError && error.code === 'response-slow';
+      if (trusted === undefined || (isSilent && !isLast)) throw error;
       fault = error;
     }
-    const policyChanged = trusted !== this.#trustFollower.trust;
+    try {
+      await this.#pollCheckpoint(mirror, trusted !== this.#trustFollower.trust, nowSeconds);
+    } catch (error) {
+      if (fault === undefined) throw error;
+      this.#incidents.note(error, nowSeconds);
+    }
+    if (fault !== undefined) throw fault;
+  }
+
+  async #pollCheckpoint(mirror: Mirror, policyChanged: boolean, nowSeconds: number): Promise<void> {
     const etag = policyChanged ? undefined : this.#etags.get(mirror);
     const answer = await mirror.get({ path: CHECKPOINT_PATH, maxBytes: MAX_CHECKPOINT_BYTES, etag });
     if (answer.kind === 'absent') throw new WartaError('mirror-failed', `${mirror.url}${CHECKPOINT_PATH} is not there`);
-    if (answer.kind === 'whole') {
-      const opened = openCheckpoint(answer.bytes, policyOf(this.#requireTrust()));
-      this.#compare(opened, answer.bytes, nowSeconds);
+    if (answer.kind !== 'whole') return;
+    const opened = openCheckpoint(answer.bytes, policyOf(this.#requireTrust()));
+    this.#compare(opened, answer.bytes, nowSeconds);
+    try {
       if (opened.witnessed) await this.#advance(mirror, opened, answer.bytes, nowSeconds);
-      else await this.#peek(mirror, opened, answer.bytes, nowSeconds);
-      if (answer.etag !== undefined) this.#etags.set(mirror, answer.etag);
+      else await this.#peek(mirror, opened, answer.bytes);
+    } catch (error) {
+      if (!(error instanceof WartaError) || error.code !== 'log-invalid') throw error;
+      throw await this.#explain(error, mirror, opened, answer.bytes, nowSeconds);
     }
-    if (fault !== undefined) throw fault;
+    if (answer.etag !== undefined) this.#etags.set(mirror, answer.etag);
   }
 
   /**
@@ -291,17 +306,25 @@ export class RegisterFollower implements StatementSource {
     }
   }
 
-  /** Says what is wrong when the leaves of a mirror do not give the root that its checkpoint signs. */
-  async #refute(mirror: Mirror, opened: OpenedCheckpoint, note: Uint8Array, nowSeconds: number): Promise<WartaError> {
+  /** Says what is wrong when the leaves of a mirror are not what its checkpoint signs: the mirror, or the log. */
+  async #explain(
+    error: WartaError,
+    mirror: Mirror,
+    { checkpoint }: OpenedCheckpoint,
+    note: Uint8Array,
+    nowSeconds: number,
+  ): Promise<WartaError> {
     const held = { size: this.#range.size, root: this.#range.root() };
-    const fork = await findFork(mirror, held, opened.checkpoint);
-    if (fork === 'forked') {
-      this.#keepEvidence('checkpoint-inconsistent', note, nowSeconds);
-      const reason = `the log signed a tree of ${opened.checkpoint.size} leaves that does not begin with the ${held.size} seen before: both notes are kept, tell the regulator and the witnesses`;
-      return new WartaError('checkpoint-inconsistent', reason);
-    }
+    const fork = await findFork(mirror, held, checkpoint);
     if (fork === 'unproven') this.#keepEvidence('log-invalid', note, nowSeconds);
-    return new WartaError('log-invalid', `the leaves of ${mirror.url} are not what its checkpoint signs: try another`);
+    if (fork !== 'forked') return error;
+    this.#keepEvidence('checkpoint-inconsistent', note, nowSeconds);
+    const reason = `the log signed a tree of ${checkpoint.size} leaves that does not begin with the ${held.size} seen before`;
+    return new WartaError(
+      'checkpoint-inconsistent',
+      `${reason}: both notes are kept, tell the regulator and the witnesses`,
+      { cause: error },
+    );
   }
 
   /** Takes up a witnessed checkpoint: all of it or, when its leaves do not give its root, nothing. */
@@ -339,7 +362,7 @@ export class RegisterFollower implements StatementSource {
       pending = [...pending, ...leaves];
       onLeaves?.(range.size - from, size - from);
     }
-    if (Buffer.compare(range.root(), root) !== 0) throw await this.#refute(mirror, opened, note, nowSeconds);
+    requireRoot(range, root, mirror);
     if (fork) this.#tellFork(note, nowSeconds);
     const kept = this.#isFresher(opened) || size > from ? note : this.#note!;
     const isNew = kept !== this.#note || pending.length > 0;
@@ -377,7 +400,7 @@ export class RegisterFollower implements StatementSource {
    * Looks at what the log shows without its witnesses. It is kept beside the log, for its releases count at once: a log that
    * lost its witnesses must not keep blocks alive.
    */
-  async #peek(mirror: Mirror, opened: OpenedCheckpoint, note: Uint8Array, nowSeconds: number): Promise<void> {
+  async #peek(mirror: Mirror, opened: OpenedCheckpoint, note: Uint8Array): Promise<void> {
     const { store } = this.#options;
     const { size, root } = opened.checkpoint;
     const from = this.#range.size;
@@ -395,7 +418,7 @@ export class RegisterFollower implements StatementSource {
         fresh.set(hash.toString('hex'), leaf);
       }
     }
-    if (Buffer.compare(range.root(), root) !== 0) throw await this.#refute(mirror, opened, note, nowSeconds);
+    requireRoot(range, root, mirror);
     for (const [hash, leaf] of fresh) {
       if (this.#unwitnessed.has(hash)) fresh.delete(hash);
       else this.#unwitnessed.set(hash, leaf);
@@ -456,6 +479,12 @@ function reopenCheckpoint(note: Uint8Array, policy: CheckpointPolicy): OpenedChe
     if (checkpoint.origin !== policy.origin) throw error;
     return { checkpoint, cosignatures: [], witnessed: false };
   }
+}
+
+/** @throws {WartaError} `log-invalid` unless the leaves gave the root that the checkpoint signs. */
+function requireRoot(range: CompactRange, root: Uint8Array, mirror: Mirror): void {
+  if (Buffer.compare(range.root(), root) === 0) return;
+  throw new WartaError('log-invalid', `the leaves of ${mirror.url} are not what its checkpoint signs`);
 }
 
 /** What a checkpoint is judged by. */

@@ -5,6 +5,8 @@ export interface SourceReading {
   /** Text of authorities.json. */
   authorities: string;
   leaves: Iterable<StatementLeaf>;
+  /** About how many there are, for the progress bar. */
+  leafCount?: number;
   annexes: AnnexSource;
   /** Changes whenever any of it changes. */
   fingerprint: string;

@@ -2,8 +2,10 @@ import { type CompiledList, ListCompiler } from './list-compiler.ts';
 import type { AnnexWanted, SourceReading, StatementSource } from './statement-source.ts';
 import type { ListTerms } from './sync-link.ts';
 
-/** Share of the work that fetching annexes is, for the progress bar. */
-const FETCH_SHARE = 0.4;
+/** Share of the work that is done once the annexes are fetched, for the progress bar. */
+const FETCH_SHARE = 0.8;
+/** Share of the work that judging the statements is. */
+const READ_SHARE = 0.3;
 /** How long a list waits for the annexes of new notices, which may be large: a release beside them must not wait longer. */
 const PATIENCE_MILLIS = 10_000;
 /** How long the first list waits: what it lacks would end blocks that a saved table still has. */
@@ -15,6 +17,7 @@ const FIRST_PATIENCE_MILLIS = 600_000;
  */
 export class SyncAgent {
   readonly #source: StatementSource;
+  readonly #patienceMillis: number;
   #compiler: ListCompiler | undefined;
   #termsDigest = '';
   #fingerprint = '';
@@ -23,8 +26,9 @@ export class SyncAgent {
   #missing = false;
   #arrived = 0;
 
-  constructor(source: StatementSource) {
+  constructor(source: StatementSource, patienceMillis = PATIENCE_MILLIS) {
     this.#source = source;
+    this.#patienceMillis = patienceMillis;
   }
 
   /** The last list compiled. */
@@ -88,18 +92,19 @@ export class SyncAgent {
     onProgress?: (share: number) => void,
   ): Promise<void> {
     if (this.#source.fetchAnnexes === undefined) return;
-    const wanted = compiler.findWantedAnnexes(reading, nowSeconds);
+    const onRead = (share: number) => onProgress?.(READ_SHARE * share);
+    const wanted = compiler.findWantedAnnexes(reading, nowSeconds, onRead);
     this.#missing = wanted.length > 0;
     const verify = (annex: AnnexWanted, bytes: Uint8Array) => {
       compiler.takeAnnex(annex, bytes);
       this.#arrived++;
     };
-    const patienceMillis = this.#last === undefined ? FIRST_PATIENCE_MILLIS : PATIENCE_MILLIS;
+    const patienceMillis = this.#last === undefined ? FIRST_PATIENCE_MILLIS : this.#patienceMillis;
     await this.#source.fetchAnnexes(
       wanted,
       verify,
       nowSeconds,
-      (done, total) => onProgress?.((FETCH_SHARE * done) / total),
+      (done, total) => onProgress?.(READ_SHARE + ((FETCH_SHARE - READ_SHARE) * done) / total),
       patienceMillis,
     );
   }

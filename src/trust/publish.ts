@@ -15,7 +15,14 @@ import {
   verifySigned,
 } from './chain.ts';
 import { composeSnapshot, composeTimestamp, endOfTerm, TERM_DAYS } from './compose-metadata.ts';
-import { AUTHORITIES_FILE, composeMetadata, expiresSecondsOf, type MetadataOf, type TrustRole } from './metadata.ts';
+import {
+  AUTHORITIES_FILE,
+  composeMetadata,
+  expiresSecondsOf,
+  type MetadataOf,
+  parseMetadata,
+  type TrustRole,
+} from './metadata.ts';
 import { collectTree, highestVersionIn, readFrom, targetPathOf } from './served-tree.ts';
 import { signMetadata, trustKeyOf } from './trust-key.ts';
 
@@ -151,29 +158,47 @@ function composeEdition(
   signers: readonly KeyObject[],
   options: PublishOptions,
 ): Edition {
-  const files = new Map(state?.files);
   const root = change.root ?? state!.root;
   const roots = change.root && state ? [root, state.root] : [root];
+  const files = new Map(state?.files);
   if (change.root) files.set(rootFileOf(root.signed.version), composeMetadata(root));
   if (change.targets) files.set('targets.json', composeMetadata(change.targets));
   if (change.authorities) files.set(AUTHORITIES_FILE, change.authorities);
-  const sign = <R extends TrustRole>(role: R, metadata: MetadataOf[R]) => {
-    signAs(role, metadata, roots, signers);
-    files.set(`${role}.json`, composeMetadata(metadata));
-    return metadata;
-  };
-  const expiryOf = (role: TrustRole) => endOfTerm(role, options.nowSeconds, options.termDays);
-  let snapshot = state?.set.snapshot;
-  if (snapshot === undefined || change.targets || !holdsStill(state!, roots, signers, options)) {
-    const version = Math.max(snapshot?.signed.version ?? 0, highestVersionIn(options.folder, 'snapshot')) + 1;
-    const targets = (change.targets ?? state!.set.targets).signed.version;
-    const edition = { version, expiresSeconds: expiryOf('snapshot') };
-    snapshot = sign('snapshot', composeSnapshot(files.get('targets.json')!, targets, edition));
+  const edition = { roots, files };
+  if (state === undefined || change.targets || !holdsStill(state, roots, signers, options)) {
+    const held = Math.max(state?.set.snapshot.signed.version ?? 0, highestVersionIn(options.folder, 'snapshot'));
+    addSnapshot(edition, held + 1, signers, options);
   }
-  const version = (state?.set.timestamp.signed.version ?? 0) + 1;
-  const edition = { version, expiresSeconds: expiryOf('timestamp') };
-  sign('timestamp', composeTimestamp(files.get('snapshot.json')!, snapshot.signed.version, edition));
-  return { roots, files };
+  addTimestamp(edition, (state?.set.timestamp.signed.version ?? 0) + 1, signers, options);
+  return edition;
+}
+
+function addSnapshot(
+  { roots, files }: Edition,
+  version: number,
+  signers: readonly KeyObject[],
+  options: PublishOptions,
+): void {
+  const expiresSeconds = endOfTerm('snapshot', options.nowSeconds, options.termDays);
+  const targets = files.get('targets.json')!;
+  const targetsVersion = parseMetadata('targets', targets).signed.version;
+  const snapshot = composeSnapshot(targets, targetsVersion, { version, expiresSeconds });
+  signAs('snapshot', snapshot, roots, signers);
+  files.set('snapshot.json', composeMetadata(snapshot));
+}
+
+function addTimestamp(
+  { roots, files }: Edition,
+  version: number,
+  signers: readonly KeyObject[],
+  options: PublishOptions,
+): void {
+  const expiresSeconds = endOfTerm('timestamp', options.nowSeconds, options.termDays);
+  const snapshot = files.get('snapshot.json')!;
+  const snapshotVersion = parseMetadata('snapshot', snapshot).signed.version;
+  const timestamp = composeTimestamp(snapshot, snapshotVersion, { version, expiresSeconds });
+  signAs('timestamp', timestamp, roots, signers);
+  files.set('timestamp.json', composeMetadata(timestamp));
 }
 
 /** Whether the published snapshot can stay: valid under the roots, and in the first half of its term or without its key. */
@@ -183,8 +208,7 @@ function holdsStill(
   signers: readonly KeyObject[],
   { nowSeconds, termDays }: PublishOptions,
 ): boolean {
-  const sameHolders = roots.every((root) => set.root.signed.version === root.signed.version);
-  if (!sameHolders) return false;
+  if (roots.some((root) => root.signed.version !== set.root.signed.version)) return false;
   const halfTermSeconds = ((termDays?.snapshot ?? TERM_DAYS.snapshot) * DAY_SECONDS) / 2;
   const leftSeconds = expiresSecondsOf(set.snapshot) - nowSeconds;
   return leftSeconds > halfTermSeconds || !signers.some((signer) => isHolder(signer, 'snapshot', roots));

@@ -11,7 +11,7 @@ import { composeLeaf } from '../../src/register/leaf.ts';
 import { parsePack } from '../../src/register/pack.ts';
 import { describeRejected, type Receipt, signReceipt } from '../../src/register/receipt.ts';
 import { formatInstant, secondsOf } from '../../src/register/time.ts';
-import type { AnnexSource } from '../../src/register/verify-statement.ts';
+import type { AnnexSource, StatementLeaf } from '../../src/register/verify-statement.ts';
 import { ListCompiler } from '../../src/sync/list-compiler.ts';
 import { openArchive } from '../../src/sync/register-archive.ts';
 import { FakeClock } from '../base/fake-clock.ts';
@@ -166,11 +166,15 @@ function readTree({ publicFolder, sealedFolder }: LogRegister): AnnexSource {
   };
 }
 
+/** Statements and annexes in memory, and who may sign them. */
+export interface MemoryRegister {
+  readonly authorities: string;
+  readonly leaves: readonly StatementLeaf[];
+  readonly annexes: AnnexSource;
+}
+
 /** A register to audit out of statements in memory, vouched for by nobody. A statement without a time came when signed. */
-export function auditInMemory(
-  { leaves, annexes }: TestRegister,
-  hidden: ReadonlySet<string> = new Set(),
-): AuditRegister {
+export function auditMemory({ authorities, leaves, annexes }: MemoryRegister): AuditRegister {
   const dated = leaves.map((leaf, index) => {
     const { payload } = JSON.parse(Buffer.from(leaf.envelope).toString());
     const signedAt = () => secondsOf(JSON.parse(Buffer.from(payload, 'base64').toString()).signedAt);
@@ -181,7 +185,7 @@ export function auditInMemory(
   const archive: AuditArchive = {
     policy: { origin: 'memory', publicKey: '', witnesses: [], quorum: 0 },
     trust: {
-      authorities: JSON.stringify(authoritiesFile),
+      authorities,
       expiresSeconds: START + 365 * DAY,
       expires: { root: 0, targets: 0, snapshot: 0, timestamp: 0 },
       versions: { root: 1, targets: 1, snapshot: 1, timestamp: 1 },
@@ -192,7 +196,16 @@ export function auditInMemory(
     incidents: [],
     leaf: (index) => bytes[index]!,
     leaves: () => dated,
-    annexes: { read: (digest) => (hidden.has(digest) ? undefined : annexes.get(digest)) },
+    annexes,
   };
   return new AuditRegister(archive, [{ ...parsePack(packBytes), bytes: packBytes }]);
+}
+
+/** Audits a register of test/register; annexes with these digests are not at hand. */
+export function auditInMemory(
+  { leaves, annexes }: TestRegister,
+  hidden: ReadonlySet<string> = new Set(),
+): AuditRegister {
+  const read = (digest: string) => (hidden.has(digest) ? undefined : annexes.get(digest));
+  return auditMemory({ authorities: JSON.stringify(authoritiesFile), leaves, annexes: { read } });
 }

@@ -32,7 +32,7 @@ async function startDemo(folder: string) {
     ...['--var', folder, '--listen', `127.0.0.1:${port}`, '--metrics', `127.0.0.1:${metrics}`],
     ...['--upstream', `127.0.0.1:${upstream.port}`],
   ]);
-  await program.waitFor(/Ctrl-C stops it/);
+  await program.waitFor(/Ctrl-C stops it/, 50_000);
   const server = { host: '127.0.0.1', port };
   await ask(server, 'www.example');
   return { program, server, metrics };
@@ -93,8 +93,10 @@ describe('the demo', () => {
     { open, signal: open === 'nothing' ? 'SIGTERM' : 'SIGINT' } as const,
   ]);
 
+  const shared = join(makeFolder(), 'var');
+
   test.each(cases)('ends within two seconds of $signal with $open', async ({ open, signal }) => {
-    const demo = await startDemo(join(makeFolder(), 'var'));
+    const demo = await startDemo(shared);
     await OPEN[open]!(demo);
     const asked = performance.now();
     demo.program.kill(signal);

@@ -1,5 +1,5 @@
 import { join } from 'node:path';
-import { describe, expect, it } from 'vitest';
+import { describe, expect, it, vi } from 'vitest';
 import type { WartaError } from '../../src/base/errors.ts';
 import { DirectoryStorage } from '../../src/log/directory-storage.ts';
 import type { LogStorage } from '../../src/log/log-storage.ts';
@@ -9,6 +9,9 @@ import { checkAfterCrash, Ledger, watchCheckpoints } from './crash-check.ts';
 import { type Around, FAULTS, type Fault, FaultPlan, wrapStorage } from './faulty-storage.ts';
 import { MemoryStorage } from './memory-storage.ts';
 import { makeOptions } from './test-log.ts';
+
+/** Each test works through a log some sixty times. */
+vi.setConfig({ testTimeout: 240_000 });
 
 /** Leaves appended at once: the third group fills a tile, the fourth another one, so that partial tiles are removed. */
 const GROUPS = [1, 254, 3, 300];

@@ -35,7 +35,11 @@ describe('DSSE', () => {
     let tried = 0;
     const counted = ['two', 'one'].map((id) => {
       const officer = officers.find((one) => one.id === id)!;
-      return Object.defineProperty({ ...officer }, 'key', { get: () => (tried++, officer.key) });
+      const get = () => {
+        tried++;
+        return officer.key;
+      };
+      return Object.defineProperty({ ...officer }, 'key', { get });
     });
     const signers = findSigners(parseEnvelope(Buffer.from(JSON.stringify(envelope))), counted);
     expect(signers.map(({ id }) => id).sort()).toEqual(['one', 'two']);

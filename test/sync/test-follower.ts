@@ -22,7 +22,9 @@ export interface TestFollowerOptions {
   folder: string;
   nowSeconds(): number;
   licensee?: string;
-  timeoutMillis?: number;
+  /** How long a mirror is waited for: generous, but for those that a test knows to be slow. */
+  timeoutMillis?: (url: string) => number;
+  patienceMillis?: number;
   sealed?: { url: string; key: KeyObject; origin: string };
   /** Puts something between the follower and its store. */
   wrapStore?: (store: NodeStore) => NodeStore;
@@ -49,21 +51,21 @@ export class TestFollower {
   readonly #agent: SyncAgent;
 
   constructor(options: TestFollowerOptions) {
-    const { folder, sealed, timeoutMillis = 300, wrapStore = (store) => store } = options;
+    const { folder, sealed, timeoutMillis = () => 10_000, wrapStore = (store) => store } = options;
     this.#options = options;
     this.store = wrapStore(SqliteNodeStore.open(join(folder, 'register.db')));
     const identity = { licensee: options.licensee ?? LICENSEE, node: NODE, key: sealed?.key as KeyObject };
     this.follower = RegisterFollower.open({
       store: this.store,
-      mirrors: options.mirrors.map((url): Mirror => openMirror(url, { timeoutMillis })),
+      mirrors: options.mirrors.map((url): Mirror => openMirror(url, { timeoutMillis: timeoutMillis(url) })),
       pinnedRoot: readFileSync(options.rootFile),
       scratch: join(folder, 'scratch'),
       sealed: sealed && {
-        mirror: openMirror(sealed.url, { timeoutMillis }),
+        mirror: openMirror(sealed.url),
         authorize: (path) => composeCredential(identity, sealed.origin, path, options.nowSeconds()),
       },
     });
-    this.#agent = new SyncAgent(this.follower);
+    this.#agent = new SyncAgent(this.follower, options.patienceMillis);
   }
 
   /** Looks for news once, as a node does at every poll. Returns why that failed, if it did. */

@@ -4,6 +4,7 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { loadTrust } from '../../src/trust/client.ts';
 import { AUTHORITIES_FILE, MAX_BYTES } from '../../src/trust/metadata.ts';
 import { publishAuthorities, refreshTimestamp, rotateTrust } from '../../src/trust/repository.ts';
+import { collectTree, readFrom } from '../../src/trust/served-tree.ts';
 import { trustKeyOf } from '../../src/trust/trust-key.ts';
 import {
   allOf,
@@ -69,8 +70,8 @@ function serveTimestamp(
   snapshot: Uint8Array,
   version: number,
   signers: readonly Forger[] = [repository.keys.timestamp],
+  named: number = JSON.parse(Buffer.from(snapshot).toString()).signed.version,
 ): void {
-  const named = JSON.parse(Buffer.from(snapshot).toString()).signed.version;
   const meta = { 'snapshot.json': describeFile(snapshot, named) };
   const timestamp = forge(repository.read('timestamp.json'), signers, { version, meta });
   repository.serve('timestamp.json', timestamp);
@@ -293,6 +294,33 @@ describe('mix and match', () => {
     repository.serve(path, forge(repository.read(path), signers, { expires: '2026-03-31T10:00:00Z' }));
     await expectRefusal('trust-invalid', /Expected (hash|length)/);
   });
+
+  it.each(['snapshot', 'targets'] as const)(
+    'refuses %s under another version than they say, from disk too',
+    async (role) => {
+      // Length and hash are right, so only the version tells.
+      const old = repository.read(`2.${role}.json`)!;
+      if (role === 'targets') serveOnline({}, old);
+      else {
+        repository.serve('9.snapshot.json', old);
+        serveTimestamp(old, 9, undefined, 9);
+      }
+      await expectRefusal('trust-invalid', /version/i);
+      const files = collectTree(readFrom(repository.tree));
+      expect(files.has(AUTHORITIES_FILE)).toBe(true);
+      expect(() => loadTrust({ pinnedRoot: repository.pinnedRoot, files })).toThrow(/has version 2, not 9/);
+    },
+  );
+
+  it.each([9, 11])(
+    'refuses a text of another length than the targets say (%i), though its hash is right',
+    async (length) => {
+      const target = { length, hashes: { sha256: hash('sha256', '{"text":1}', 'hex') } };
+      const edit = { version: 9, targets: { [AUTHORITIES_FILE]: target } };
+      serveOnline({}, forge(repository.read('1.targets.json'), repository.keys.targets, edit));
+      await expectRefusal(length < 10 ? 'response-oversized' : 'trust-invalid', /authorities\.json/);
+    },
+  );
 
   it('refuses the text of another edition', async () => {
     const digest = hash('sha256', '{"text":2}', 'hex');

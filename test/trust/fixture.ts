@@ -37,6 +37,12 @@ export function allOf({ root, targets, snapshot, timestamp }: TrustKeys): KeyObj
 
 export const THRESHOLDS: TrustThresholds = { root: 2, targets: 2 };
 
+/** Writes without waiting for the disk, which tests that crash nothing need not do. */
+export function write(path: string, bytes: Uint8Array): void {
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, bytes);
+}
+
 /** A published repository, and a node that follows it. */
 export class TrustFixture {
   readonly folder = mkdtempSync(join(tmpdir(), 'warta-trust-'));
@@ -63,7 +69,7 @@ export class TrustFixture {
 
   /** Options of the publisher at a time. */
   at(nowSeconds = NOW) {
-    return { folder: this.tree, nowSeconds };
+    return { folder: this.tree, nowSeconds, write };
   }
 
   /** Bytes of a served file. */
@@ -77,8 +83,7 @@ export class TrustFixture {
 
   /** Puts a file where the mirror serves it. */
   serve(path: string, bytes: Uint8Array | string): void {
-    mkdirSync(dirname(join(this.tree, path)), { recursive: true });
-    writeFileSync(join(this.tree, path), bytes);
+    write(join(this.tree, path), Buffer.from(bytes));
   }
 
   /** Every file served, by path. */

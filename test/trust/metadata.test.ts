@@ -99,6 +99,13 @@ describe('parseMetadata', () => {
     expect(() => parseMetadata(role, Buffer.from(JSON.stringify(value)))).toThrow(/multiple signatures/);
   });
 
+  it.each(TRUST_ROLES)('refuses %s that is not UTF-8, though JSON could be made of it', (role) => {
+    const [before, after] = forge(files[role], [], { note: 'HERE' }).toString().split('HERE');
+    const withNote = (note: Buffer) => Buffer.concat([Buffer.from(before), note, Buffer.from(after)]);
+    expect(parseMetadata(role, withNote(Buffer.from('é'))).signed.version).toBe(1);
+    expect(() => parseMetadata(role, withNote(Buffer.from([0xe9])))).toThrow(/UTF-8/);
+  });
+
   it.each(TRUST_ROLES)('bounds %s before anything else', (role) => {
     const padded = (size: number) => Buffer.concat([files[role], Buffer.alloc(size - files[role].length, ' ')]);
     expect(parseMetadata(role, padded(MAX_BYTES[role])).signed.version).toBe(1);
