@@ -20,8 +20,8 @@ export const provenEntrySchema = z.strictObject({
 });
 
 /**
- * One entry of an annex with its salt, and the hashes that lead from it to the annex's digest. It tells nothing of any other
- * entry: a hash over a salt of 32 unknown bytes fits every name alike.
+ * One entry of an annex with its salt, and the hashes that lead from it to the annex's digest. It tells nothing of any
+ * other entry: a hash over a salt of 32 unknown bytes fits every name alike.
  */
 export type ProvenEntry = z.output<typeof provenEntrySchema>;
 

@@ -178,7 +178,10 @@ export class AuditRegister {
     return low;
   }
 
-  /** Verifies the first leaves of the log, as a node that had no more of them would. The same question again costs nothing. */
+  /**
+   * Verifies the first leaves of the log, as a node that had no more of them would. The same question again costs
+   * nothing.
+   */
   read({ size = this.size, annexesFromSeconds = 0, onProgress }: ReadOptions = {}): AuditReading {
     const key = `${size} ${annexesFromSeconds}`;
     const slot = size === this.size ? 'whole' : 'part';

@@ -9,7 +9,9 @@ import { SEALED_NAME, SealedEntries } from './sealed-entries.ts';
 /** What happened to a rule between two times. */
 export type RuleChangeKind = 'added' | 'removed' | 'narrowed' | 'widened';
 
-/** Why: a cause of removal, `notice` for what a new notice brings, or the end of a cause (`stayed` ended: `resumed`). */
+/**
+ * Why: a cause of removal, `notice` for what a new notice brings, or the end of a cause (`stayed` ended: `resumed`).
+ */
 export type RuleChangeReason = CauseKind | 'notice' | 'began' | 'resumed' | 'varied';
 
 /** A rule that differs between two times, with the statement that did it. */

@@ -28,8 +28,8 @@ export interface DisclosedEntry {
 }
 
 /**
- * Makes a disclosure: one entry of a notice's annex, sealed or not, with what proves that the notice in the log covers it.
- * Whoever holds the annex can make one; whoever gets it learns of no other entry.
+ * Makes a disclosure: one entry of a notice's annex, sealed or not, with what proves that the notice in the log covers
+ * it. Whoever holds the annex can make one; whoever gets it learns of no other entry.
  *
  * @throws {WartaError} `statement-target-unknown`, or why the annex is not the notice's.
  */

@@ -24,8 +24,8 @@ export interface DnsAnswer {
 }
 
 /**
- * Composes a question with an OPT record, by another codec than the resolver's own. `id` is unpredictable unless given: over
- * HTTPS it is 0, so that answers can be cached (RFC 8484 §4.1).
+ * Composes a question with an OPT record, by another codec than the resolver's own. `id` is unpredictable unless given:
+ * over HTTPS it is 0, so that answers can be cached (RFC 8484 §4.1).
  */
 export function composeQuestion(name: string, type: number, id = randomInt(1, 0x10000)): WireQuestion {
   const query = new Packet();
@@ -74,8 +74,8 @@ const BLOCKING: ReadonlySet<number> = new Set([EDE.FORGED_ANSWER, EDE.BLOCKED, E
 /** What an answer says about a name. */
 export interface AnswerVerdict {
   /**
-   * `blocked`: withheld, and said so. `denied`: no such name or no such record, without a reason; it may be true. `open`:
-   * records came. `failed`: nothing can be told.
+   * `blocked`: withheld, and said so. `denied`: no such name or no such record, without a reason; it may be true.
+   * `open`: records came. `failed`: nothing can be told.
    */
   readonly kind: 'blocked' | 'denied' | 'open' | 'failed';
   /** The extended error that says so. */

@@ -39,7 +39,9 @@ export interface DnsAsker {
 const DNS_MESSAGE = 'application/dns-message';
 const MAX_MESSAGE_BYTES = 65_535;
 
-/** Creates an asker. Connections are opened when the first question is asked, and again when the resolver closed them. */
+/**
+ * Creates an asker. Connections are opened when the first question is asked, and again when the resolver closed them.
+ */
 export function createAsker(target: ResolverTarget, timeoutMillis: number): DnsAsker {
   switch (target.protocol) {
     case 'udp':

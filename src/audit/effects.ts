@@ -56,8 +56,8 @@ const KINDS = {
 } as const satisfies Record<string, CauseKind>;
 
 /**
- * What the statements known at one time do to notices for one licensee, told statement by statement. `fold` says what is in
- * force; this says why the rest is not. Written apart from `fold`, and tests hold the two against each other.
+ * What the statements known at one time do to notices for one licensee, told statement by statement. `fold` says what
+ * is in force; this says why the rest is not. Written apart from `fold`, and tests hold the two against each other.
  */
 export class Effects {
   readonly #licensee: string;
@@ -77,7 +77,10 @@ export class Effects {
     for (const notice of known) if (isNotice(notice)) this.#noteSuccession(notice);
   }
 
-  /** Returns every reason why an entry, or the notice as a whole, is not in force at the time asked for; none when it is. */
+  /**
+   * Returns every reason why an entry, or the notice as a whole, is not in force at the time asked for; none when it
+   * is.
+   */
   causes(notice: KnownNotice, at?: number): Cause[] {
     const causes = [...this.#ownTerms(notice, at)];
     for (const successor of this.#successors.get(notice.id) ?? []) {
@@ -101,7 +104,10 @@ export class Effects {
     return [...signed, ...added];
   }
 
-  /** Returns the statements that bear on a notice for this licensee, whatever they come to: changes, resumptions, successors. */
+  /**
+   * Returns the statements that bear on a notice for this licensee, whatever they come to: changes, resumptions,
+   * successors.
+   */
   bearingOn(notice: KnownNotice): KnownStatement[] {
     const changes = this.#effectsOn(notice).map(({ change }) => change);
     const resumptions = changes.flatMap(({ id }) => this.#resumptions.get(id) ?? []);

@@ -12,7 +12,9 @@ export interface Coverage {
   readonly notice: KnownNotice;
   /** Position of the entry in its annex. */
   readonly at: number;
-  /** `lifted`: not in force, see `causes`. `excluded`: in force, but not for this name. `refused`: by the guard-rails. */
+  /**
+   * `lifted`: not in force, see `causes`. `excluded`: in force, but not for this name. `refused`: by the guard-rails.
+   */
   readonly state: 'in-force' | 'lifted' | 'excluded' | 'refused';
   /** Why the entry is not in force. */
   readonly causes: readonly Cause[];
@@ -49,9 +51,9 @@ export interface ExplainTerms {
 const MAX_NEAR = 20;
 
 /**
- * Says of each name whether the register blocks it and by which entries, or what became of those that did. One pass over
- * all entries however many names there are. Names are canonical. What sealed annexes hold that are not at hand is not
- * known: see `countUnread`.
+ * Says of each name whether the register blocks it and by which entries, or what became of those that did. One pass
+ * over all entries however many names there are. Names are canonical. What sealed annexes hold that are not at hand is
+ * not known: see `countUnread`.
  */
 export function explainNames(
   reading: AuditReading,

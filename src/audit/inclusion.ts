@@ -2,9 +2,9 @@ import { WartaError } from '../base/errors.ts';
 import { HASH_BYTES, hashNode } from '../log/merkle.ts';
 
 /**
- * Returns the proof that leaf `index` is in the tree over these leaf hashes (RFC 6962 §2.1.1), the hash nearest to the leaf
- * first. `hashes` holds them end to end and is overwritten. Pairing level by level with an odd one carried up gives the tree
- * that the RFC splits at powers of two.
+ * Returns the proof that leaf `index` is in the tree over these leaf hashes (RFC 6962 §2.1.1), the hash nearest to the
+ * leaf first. `hashes` holds them end to end and is overwritten. Pairing level by level with an odd one carried up
+ * gives the tree that the RFC splits at powers of two.
  */
 export function proveAmong(hashes: Buffer, index: number): Buffer[] {
   const count = hashes.length / HASH_BYTES;

@@ -90,9 +90,9 @@ export interface ProofTerms {
 }
 
 /**
- * Makes the proof that a name is blocked: all that it rests on down to the signed head of the log, so that it can be checked
- * with the pinned root alone. It proves what ordered the block and that nothing in it lifts it; that nothing else in the log
- * does is what a replay shows.
+ * Makes the proof that a name is blocked: all that it rests on down to the signed head of the log, so that it can be
+ * checked with the pinned root alone. It proves what ordered the block and that nothing in it lifts it; that nothing
+ * else in the log does is what a replay shows.
  *
  * @throws {WartaError} `annex-missing` when the notice is sealed and its annex is not at hand.
  */
@@ -153,8 +153,9 @@ function proveStatements(register: AuditRegister, statements: readonly KnownStat
 }
 
 /**
- * Checks a proof with the pinned root alone: trust from that root on, the log's head and its witnesses, the place of every
- * statement in the log, their signatures, the entry in the annex, and that the entry is in force and covers the name.
+ * Checks a proof with the pinned root alone: trust from that root on, the log's head and its witnesses, the place of
+ * every statement in the log, their signatures, the entry in the annex, and that the entry is in force and covers the
+ * name.
  *
  * @throws {WartaError} `proof-invalid`, with the link of the chain that does not hold.
  */

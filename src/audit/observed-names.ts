@@ -1,8 +1,8 @@
 import { WartaError } from '../base/errors.ts';
 import { canonicaliseName, fitsWire } from '../register/entry-name.ts';
 import { formatInstant } from '../register/time.ts';
-import type { AuditReading, AuditRegister } from './audit-register.ts';
-import type { Cause } from './effects.ts';
+import type { AuditRegister } from './audit-register.ts';
+import { describeCoverage } from './coverage-description.ts';
 import { type Coverage, countUnread, type ExplainTerms, explainNames, type NameReport } from './explain-name.ts';
 import { type Finding, type FindingCode, traceTo } from './finding.ts';
 
@@ -13,8 +13,8 @@ export interface ObservedName {
 }
 
 /**
- * Parses a list of names seen blocked: one a line, `*.bad.example` for a name with all below it; or what `replay` writes,
- * CSV or JSON lines. Blank lines and `#` are skipped.
+ * Parses a list of names seen blocked: one a line, `*.bad.example` for a name with all below it; or what `replay`
+ * writes, CSV or JSON lines. Blank lines and `#` are skipped.
  *
  * @throws {WartaError} `name-invalid`, naming the line.
  */
@@ -116,49 +116,4 @@ function explainLifted(coverage: Coverage): { code: FindingCode; why: string } {
     return { code: 'off-register', why };
   const released = coverage.causes.some(({ kind, statement }) => statement !== undefined && kind !== 'shortened');
   return { code: released ? 'released-applied' : 'expired-applied', why };
-}
-
-/** Says in words what an entry comes to, for one name. */
-export function describeCoverage({ notice, state, causes, exclusion, refusal }: Coverage): string {
-  const { reference } = notice.statement;
-  switch (state) {
-    case 'in-force':
-      return `blocked under ${reference}`;
-    case 'excluded': {
-      const by = exclusion?.statement === undefined ? reference : exclusion.statement.statement.reference;
-      return `${reference} keeps ${exclusion!.name} reachable, by ${by}`;
-    }
-    case 'refused':
-      return `the guard-rails let no notice block it (${refusal})`;
-    case 'lifted':
-      return causes.map((cause) => describeCause(reference, cause)).join('; ');
-  }
-}
-
-/** Says in words why a notice's entry is not in force. */
-export function describeCause(reference: string, { kind, statement, fromSeconds, untilSeconds }: Cause): string {
-  const by = statement?.statement.reference;
-  const from = formatInstant(fromSeconds);
-  switch (kind) {
-    case 'not-logged':
-      return `${reference} is not in the log before ${formatInstant(untilSeconds)}`;
-    case 'not-addressed':
-      return `${reference} does not bind this licensee`;
-    case 'not-yet':
-      return `${reference} is not in force before ${formatInstant(untilSeconds)}`;
-    case 'expired':
-      return `${reference} ended at ${from}`;
-    case 'entry-expired':
-      return `its entry in ${reference} ended at ${from}`;
-    case 'shortened':
-      return `${reference} ended for it at ${from}, by ${by}`;
-    default:
-      return `${reference} is ${kind} for it from ${from}, by ${by}`;
-  }
-}
-
-/** Sealed notices in force whose names are not at hand, in words. */
-export function describeUnread(reading: AuditReading, licensee: string, atSeconds: number): string | undefined {
-  const unread = countUnread(reading, licensee, atSeconds);
-  return unread === 0 ? undefined : `${unread} sealed notices in force are not at hand; what they name is not covered`;
 }

@@ -55,7 +55,9 @@ function pinPack(bytes: Uint8Array): PinnedPack {
   return { ...parsePack(bytes), bytes };
 }
 
-/** Looks for annexes in folders too: `<digest>.jsonl`, there or in the folder of its first two digits as a log has them. */
+/**
+ * Looks for annexes in folders too: `<digest>.jsonl`, there or in the folder of its first two digits as a log has them.
+ */
 function withFolders(annexes: AnnexSource, folders: readonly string[]): AnnexSource {
   const paths = (digest: string) =>
     folders.flatMap((folder) => [join(folder, `${digest}.jsonl`), join(folder, digest.slice(0, 2), `${digest}.jsonl`)]);

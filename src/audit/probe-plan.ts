@@ -8,9 +8,9 @@ import { type ExplainTerms, explainNames, type NameReport } from './explain-name
 import { excludedNames, windowAt } from './replay.ts';
 
 /**
- * Why a name is asked. `rule` and `below-rule` must be blocked. The rest must not: names an exclusion keeps reachable, names
- * below an exact entry, names that only look like an entry (`near-miss`), beside or above one, names released or lapsed, and
- * names the policy pack protects.
+ * Why a name is asked. `rule` and `below-rule` must be blocked. The rest must not: names an exclusion keeps reachable,
+ * names below an exact entry, names that only look like an entry (`near-miss`), beside or above one, names released or
+ * lapsed, and names the policy pack protects.
  */
 export type ProbeReason =
   | 'rule'
@@ -47,8 +47,8 @@ export interface PlanTerms {
 const MAX_PROTECTED = 50;
 
 /**
- * Chooses the names to ask a resolver for. Every name is held against the whole register, now and a moment ago: one that
- * happens to be covered by something else, or that is just changing, is left out.
+ * Chooses the names to ask a resolver for. Every name is held against the whole register, now and a moment ago: one
+ * that happens to be covered by something else, or that is just changing, is left out.
  */
 export function planProbe(register: AuditRegister, terms: PlanTerms): ProbeName[] {
   const { pack } = register.pinned;

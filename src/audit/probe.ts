@@ -40,8 +40,8 @@ const MAX_FAILURES_AT_START = 8;
 const MILLIS = 1000;
 
 /**
- * Asks a resolver for every name, a few at a time and not too fast. `compare` is a resolver that blocks nothing: it is asked
- * where a name is said not to exist without a reason, which may be true.
+ * Asks a resolver for every name, a few at a time and not too fast. `compare` is a resolver that blocks nothing: it is
+ * asked where a name is said not to exist without a reason, which may be true.
  *
  * @throws {WartaError} `probe-failed` when the first questions all go unanswered.
  */

@@ -105,7 +105,7 @@ function findFork(receipt: Receipt, roots: ReadonlyMap<number, string>): Finding
   if (root === rootHash) return undefined;
   const trace = traceReceipt(receipt);
   if (root === undefined) {
-    const summary = `${licensee}/${node} applied a log of ${treeSize} leaves: this one is shorter, so leaves are missing here`;
+    const summary = `${licensee}/${node} applied a log of ${treeSize} leaves: this one is shorter`;
     return { code: 'log-shrunk', severity: 'error', summary, ...trace, evidence: { treeSize, rootHash } };
   }
   const summary = `${licensee}/${node} applied another log: its first ${treeSize} leaves are not those of this one`;
@@ -169,7 +169,7 @@ function describeStale({ licensee, node, foldedAt }: Receipt, { ignored, expired
     const summary = `${who} still applied ${listReferences(expired)} at ${foldedAt}, after its end`;
     return { code: 'expired-applied', severity: 'error', summary, culprit: notice } as const;
   }
-  const summary = `${who} applied a list at ${foldedAt} without ${listReferences(ignored)}: names stay reachable that it blocks`;
+  const summary = `${who} applied a list at ${foldedAt} without ${listReferences(ignored)}: some names stay reachable`;
   return { code: 'receipt-disagrees', severity: 'error', summary, culprit: ignored[0]! } as const;
 }
 

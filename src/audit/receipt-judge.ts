@@ -13,7 +13,10 @@ export type ReceiptJudgement =
   | { readonly kind: 'agrees' }
   /** That list but for statements that the receipt itself says are not in it. */
   | { readonly kind: 'held'; readonly statements: readonly KnownStatement[] }
-  /** A list that leaves statements out, or that still has what ended; `listOf` says of when, if it is that of an earlier time. */
+  /**
+   * A list that leaves statements out, or that still has what ended; `listOf` says of when, if it is that of an earlier
+   * time.
+   */
   | {
       readonly kind: 'stale';
       readonly ignored: readonly KnownStatement[];
@@ -28,12 +31,15 @@ export type ReceiptJudgement =
 /** How many ends of windows, statements and tree sizes are tried to tell what a wrong list is. */
 const MAX_ATTEMPTS = 64;
 
+/** Wrong lists that are looked into: each takes seconds in a register of ten thousand statements. */
+const MAX_EXPLAINED = 100;
+
 /** A compiler that counts and keeps nothing. */
 const COUNT_ONLY: RuleSink = { addNotice: () => 0, addRule() {} };
 
 /**
- * Computes the lists that receipts should state. Receipts come in order of tree size, as each size is verified once, and a
- * list stays the same between two moments at which something starts or ends.
+ * Computes the lists that receipts should state. Receipts come in order of tree size, as each size is verified once,
+ * and a list stays the same between two moments at which something starts or ends.
  */
 export class ReceiptJudge {
   readonly #register: AuditRegister;
@@ -42,6 +48,7 @@ export class ReceiptJudge {
   readonly #digests = new Map<string, string>();
   readonly #counts = new Map<string, { rules: number; refused: number } | undefined>();
   readonly #judgements = new Map<string, ReceiptJudgement>();
+  #explained = 0;
 
   constructor(register: AuditRegister) {
     this.#register = register;
@@ -68,7 +75,8 @@ export class ReceiptJudge {
     const fault = `${place} ${receipt.rulesDigest} ${JSON.stringify(receipt.rejected)}`;
     let judgement = this.#judgements.get(fault);
     if (judgement === undefined) {
-      judgement = this.#explain(receipt, foldedAt) ?? { kind: 'disagrees', rulesDigest: digest };
+      const isOpen = this.#explained++ < MAX_EXPLAINED;
+      judgement = (isOpen ? this.#explain(receipt, foldedAt) : undefined) ?? { kind: 'disagrees', rulesDigest: digest };
       this.#judgements.set(fault, judgement);
     }
     return judgement;

@@ -61,7 +61,7 @@ function* findInHead({ archive, unwitnessed }: AuditRegister, nowSeconds: number
     yield {
       code: 'checkpoint-unwitnessed',
       severity: 'error',
-      summary: `${unwitnessed} leaves are not vouched for by ${policy.quorum} witnesses: the log may show others something else`,
+      summary: `${unwitnessed} leaves are not vouched for by ${policy.quorum} witnesses: others may see other ones`,
       evidence: { size: opened.checkpoint.size, unwitnessed, cosignatures: count, quorum: policy.quorum },
     };
   }
@@ -180,7 +180,7 @@ function* findSelfApproval(
   const isDrafter = (id: string) => officers.get(id)?.publicKey === drafter.publicKey;
   const twin = approvals.find(({ officer }) => isDrafter(officer));
   if (twin !== undefined) {
-    const summary = `${trace.reference} was approved by ${twin.officer}, who has the key of ${draftedBy}, who drafted it`;
+    const summary = `${trace.reference} was drafted by ${draftedBy} and approved with the same key, as ${twin.officer}`;
     const evidence = { draftedBy, approver: twin.officer, publicKey: drafter.publicKey };
     yield { code: 'self-approval', severity: 'error', summary, ...trace, evidence };
   }

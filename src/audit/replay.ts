@@ -33,7 +33,10 @@ export interface Replay {
   readonly folded: readonly FoldedNotice<KnownNotice>[];
   /** Sealed notices in force whose names are not at hand. */
   readonly unread: number;
-  /** Yields the rules in force, notice by notice; `onRefused` is told of entries that the guard-rails keep from being one. */
+  /**
+   * Yields the rules in force, notice by notice; `onRefused` is told of entries that the guard-rails keep from being
+   * one.
+   */
   rules(onRefused?: (rule: ReplayedRule, reason: string) => void): Generator<ReplayedRule>;
 }
 

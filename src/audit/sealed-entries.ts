@@ -5,7 +5,8 @@ export const SEALED_NAME = '(sealed)';
 
 /**
  * Stands in for the entries of a sealed notice whose annex is not at hand: none can be listed, but those that public
- * statements name by id can be told apart. So the notice folds, and its list has the same digest, as where the annex is.
+ * statements name by id can be told apart. So the notice folds, and its list has the same digest, as where the annex
+ * is.
  */
 export class SealedEntries extends EntryTable {
   readonly #ids: readonly string[];

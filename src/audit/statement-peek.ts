@@ -1,8 +1,8 @@
 import { parseEnvelope } from '../register/envelope.ts';
 
 /**
- * What an envelope says of itself, whether or not it counts: a void statement must still be named in a report. Nothing here
- * is verified, so it may describe, and decides nothing.
+ * What an envelope says of itself, whether or not it counts: a void statement must still be named in a report. Nothing
+ * here is verified, so it may describe, and decides nothing.
  */
 export interface StatementClaims {
   readonly type?: string;

@@ -47,8 +47,8 @@ export function groupByNode(
 }
 
 /**
- * Yields how long each statement took to reach a node. Those that were in the log before the node's first receipt are left
- * out: the node may not have been there.
+ * Yields how long each statement took to reach a node. Those that were in the log before the node's first receipt are
+ * left out: the node may not have been there.
  */
 export function* measureNode(register: AuditRegister, history: NodeHistory, nowSeconds: number): Generator<Timing> {
   const { licensee, node, receipts } = history;

@@ -1,12 +1,14 @@
 import { formatInstant } from '../register/time.ts';
 import type { Mirror } from '../sync/mirror.ts';
-import type { AuditRegister, LeafVerdict } from './audit-register.ts';
+import type { AuditReading, AuditRegister, LeafVerdict } from './audit-register.ts';
 import type { Finding } from './finding.ts';
-import { checkLog, type MirrorCheck } from './log-check.ts';
+import { checkLog, type LogCheck, type MirrorCheck } from './log-check.ts';
 
 /** What was verified, from the pinned root to the last statement. */
 export interface Verification {
-  /** Whether the log, who vouches for it, and the trust files are as they should be; void statements do not count here. */
+  /**
+   * Whether the log, who vouches for it, and the trust files are as they should be; void statements do not count here.
+   */
   readonly sound: boolean;
   readonly origin: string;
   readonly log: {
@@ -55,46 +57,56 @@ export async function verifyRegister(
   nowSeconds: number,
   onProgress?: OnVerify,
 ): Promise<Verification> {
-  const { archive, authorities } = register;
+  const { origin } = register.archive.policy;
   const check = await checkLog(register, mirrors, (done, total) => onProgress?.('files', done, total));
-  const { verdicts, statements } = register.read({ onProgress: (done, total) => onProgress?.('entries', done, total) });
+  const reading = register.read({ onProgress: (done, total) => onProgress?.('entries', done, total) });
   const findings = check.mirrors.flatMap((mirror) => mirror.findings);
-  const expired = archive.trust.expiresSeconds <= nowSeconds;
-  const backdated = verdicts.filter(({ index }) => register.isBackdated(index));
+  const log = describeLog(register, check, reading);
+  const trust = describeTrust(register, nowSeconds);
   const wrong = findings.some(({ severity }) => severity === 'error');
-  const good = verdicts.filter(({ ok }) => ok);
   return {
-    sound: check.rootMatches && !wrong && !expired && register.unwitnessed === 0 && backdated.length === 0,
-    origin: archive.policy.origin,
-    log: {
-      leaves: check.leaves,
-      root: check.root,
-      rootMatches: check.rootMatches,
-      unwitnessed: register.unwitnessed,
-      backdated: backdated.length,
-      first: verdicts[0] && formatInstant(verdicts[0].integratedAtSeconds),
-      last: verdicts.length === 0 ? undefined : formatInstant(verdicts.at(-1)!.integratedAtSeconds),
-    },
+    sound: log.rootMatches && log.unwitnessed + log.backdated === 0 && !trust.expired && !wrong,
+    origin,
+    log,
     witnesses: describeWitnesses(register),
-    trust: {
-      versions: archive.trust.versions,
-      expires: mapValues(archive.trust.expires, formatInstant),
-      expired,
-      authoritiesVersion: authorities.version,
-      policyPack: authorities.policyPack.id,
-    },
+    trust,
     mirrors: check.mirrors.map(({ findings: _, ...mirror }) => mirror),
     findings,
-    counts: {
-      good: good.length,
-      void: verdicts.length - good.length,
-      unread: verdicts.filter(({ unread }) => unread).length,
-    },
-    types: mapValues(
-      Object.groupBy(statements, ({ statement }) => statement.type),
-      (group) => group!.length,
-    ),
-    statements: verdicts.map(noteVerdict),
+    ...countStatements(reading),
+    statements: reading.verdicts.map(noteVerdict),
+  };
+}
+
+function describeLog(register: AuditRegister, check: LogCheck, { verdicts }: AuditReading): Verification['log'] {
+  const times = verdicts.map(({ integratedAtSeconds }) => formatInstant(integratedAtSeconds));
+  return {
+    leaves: check.leaves,
+    root: check.root,
+    rootMatches: check.rootMatches,
+    unwitnessed: register.unwitnessed,
+    backdated: verdicts.filter(({ index }) => register.isBackdated(index)).length,
+    first: times[0],
+    last: times.at(-1),
+  };
+}
+
+function describeTrust({ archive, authorities }: AuditRegister, nowSeconds: number): Verification['trust'] {
+  return {
+    versions: archive.trust.versions,
+    expires: mapValues(archive.trust.expires, formatInstant),
+    expired: archive.trust.expiresSeconds <= nowSeconds,
+    authoritiesVersion: authorities.version,
+    policyPack: authorities.policyPack.id,
+  };
+}
+
+function countStatements({ verdicts, statements }: AuditReading): Pick<Verification, 'counts' | 'types'> {
+  const good = verdicts.filter(({ ok }) => ok).length;
+  const unread = verdicts.filter((verdict) => verdict.unread).length;
+  const byType = Object.groupBy(statements, ({ statement }) => statement.type);
+  return {
+    counts: { good, void: verdicts.length - good, unread },
+    types: mapValues(byType, (group) => group!.length),
   };
 }
 

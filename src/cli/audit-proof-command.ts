@@ -1,10 +1,10 @@
 import { Argument, type Command } from 'commander';
-import type { AuditRegister } from '../audit/audit-register.ts';
+import { type AuditRegister, NOBODY } from '../audit/audit-register.ts';
+import { describeCause, describeCoverage, describeUnread } from '../audit/coverage-description.ts';
 import { composeDisclosure, DISCLOSURE_MAX_BYTES, openDisclosure } from '../audit/disclosure.ts';
 import { Effects } from '../audit/effects.ts';
 import { type Coverage, explainNames, type NameReport } from '../audit/explain-name.ts';
 import { checkNameProof, composeNameProof, PROOF_MAX_BYTES, type ProvenName } from '../audit/name-proof.ts';
-import { describeCause, describeCoverage, describeUnread } from '../audit/observed-names.ts';
 import { writeDurably } from '../base/durable-file.ts';
 import { WartaError } from '../base/errors.ts';
 import { paint } from '../base/terminal.ts';
@@ -211,7 +211,7 @@ async function checkDisclosure(file: string, options: AuditOptions & { isp?: str
     const bytes = readInput(file, DISCLOSURE_MAX_BYTES + 1);
     const { notice, entry } = openDisclosure(register, bytes);
     const nowSeconds = nowOf(options);
-    const effects = new Effects(register.read().statements, options.isp ?? '-', nowSeconds);
+    const effects = new Effects(register.read().statements, options.isp ?? NOBODY, nowSeconds);
     const causes = effects.causes({ ...notice, entries: entry }, 0);
     const index = register.indexOf(notice.name);
     const { reference } = notice.statement;

@@ -125,6 +125,7 @@ function describeTimings({
 export function describeProof(proven: ProvenName): string {
   const { name, licensee, atSeconds, notice, entry, window, index, others, authorities, trust, opened } = proven;
   const { checkpoint, cosignatures } = opened;
+  const root = checkpoint.root.toString('hex');
   const until = window.notAfter === NO_END_SECONDS ? 'until revoked' : `until ${formatInstant(window.notAfter)}`;
   const bearing = others.map(
     (one) => `${one.statement.type} ${one.statement.reference}, leaf ${one.name.replace('#', '')}`,
@@ -137,10 +138,7 @@ export function describeProof(proven: ProvenName): string {
     ['signed', notice.signers.map((id) => describeSigner(id, proven)).join('\n')],
     ['authority', `${escapeControls(notice.authority.name)}, by version ${authorities.version} of the authorities`],
     ['trust', `root ${trust.versions.root} from the pinned root on, until ${formatInstant(trust.expiresSeconds)}`],
-    [
-      'log',
-      `leaf ${index} of ${checkpoint.size}, since ${formatInstant(notice.integratedAtSeconds)}\n${checkpoint.root.toString('hex')}`,
-    ],
+    ['log', `leaf ${index} of ${checkpoint.size}, since ${formatInstant(notice.integratedAtSeconds)}\n${root}`],
     ['witnesses', cosignatures.map(describeCosignature).join('\n') || 'none asked for'],
     ...(bearing.length === 0 ? [] : [['beside it', bearing.join('\n')] as const]),
   ];

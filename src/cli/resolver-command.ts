@@ -10,6 +10,7 @@ import { registerStatusCommand } from './status-command.ts';
 export function registerResolverCommand(program: Command): void {
   const resolver = program
     .command('resolver')
+    .enablePositionalOptions() // `resolver status -c FILE` has options of its own
     .description('run the resolver sidecar: apply the signed notices, forward everything else')
     .option('-c, --config <file>', 'configuration file (see config/warta.yaml)')
     .action(async ({ config: file }: { config?: string }, command: Command) => {

@@ -146,9 +146,12 @@ export function accept(verified: KnownStatement): Verdict {
   return { name: verified.name, ok: true, id: verified.id, type: verified.statement.type };
 }
 
-/** The verdict on a void statement; anything but a `WartaError` is a fault of ours and is thrown on. */
+/**
+ * The verdict on a void statement. Anything but a `WartaError` is a fault of ours and is thrown on, and so is a disk that
+ * cannot be read: that says nothing of the statement, and would end its block.
+ */
 export function refuse(name: string, error: unknown, verified?: KnownStatement): Verdict {
-  if (!(error instanceof WartaError)) throw error;
+  if (!(error instanceof WartaError) || error.code === 'store-failed') throw error;
   const { code } = error;
   return { name, ok: false, id: verified?.id, type: verified?.statement.type, code, reason: describeError(error) };
 }

@@ -12,6 +12,8 @@ const FIRST_RETRY_SECONDS = 5;
 const MAX_RETRY_SECONDS = 600;
 /** Annexes are committed together up to so many octets: ten thousand small commits would take longer than fetching. */
 const BATCH_BYTES = 16 * 1024 * 1024;
+/** Annexes kept in memory when they cannot be stored, so many octets at most. */
+const MAX_UNSAVED_BYTES = 64 * 1024 * 1024;
 
 /** Where sealed annexes are had: a server that asks who is there. */
 export interface SealedSource {
@@ -88,7 +90,7 @@ export class AnnexFetcher {
     };
     const finish = async () => {
       await Promise.all(Array.from({ length: Math.min(AT_ONCE, due.length) }, work));
-      this.#flush();
+      this.save();
       if (fault !== undefined) throw fault;
     };
     const all = finish();
@@ -145,15 +147,29 @@ export class AnnexFetcher {
   #keep(digest: string, bytes: Uint8Array): void {
     this.#batch.set(digest, bytes);
     this.#batchBytes += bytes.length;
-    if (this.#batchBytes >= BATCH_BYTES) this.#flush();
+    if (this.#batchBytes >= BATCH_BYTES) this.save();
   }
 
-  #flush(): void {
+  /**
+   * Stores what was fetched and is not stored yet: nothing, but after a failure.
+   *
+   * @throws {WartaError} `store-failed`; then it is kept for the next time, unless it is much.
+   */
+  save(): void {
     if (this.#batch.size === 0) return;
-    const annexes = this.#batch;
+    try {
+      this.#options.store.commit({ annexes: this.#batch });
+    } catch (error) {
+      if (this.#batchBytes < MAX_UNSAVED_BYTES) throw error;
+      this.#drop(); // the register's reader has it; after a restart it is fetched again
+      throw error;
+    }
+    this.#drop();
+  }
+
+  #drop(): void {
     this.#batch = new Map();
     this.#batchBytes = 0;
-    this.#options.store.commit({ annexes });
   }
 }
 

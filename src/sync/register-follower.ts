@@ -107,6 +107,17 @@ export class RegisterFollower implements StatementSource {
   }
 
   async poll(nowSeconds: number): Promise<void> {
+    let fault: unknown;
+    try {
+      this.#annexFetcher.save();
+    } catch (error) {
+      fault = error;
+    }
+    await this.#pollMirrors(nowSeconds);
+    if (fault !== undefined) throw fault;
+  }
+
+  async #pollMirrors(nowSeconds: number): Promise<void> {
     const { mirrors } = this.#options;
     const first = this.#turn++ % mirrors.length;
     let failure: unknown;

@@ -173,7 +173,9 @@ export interface MemoryRegister {
   readonly annexes: AnnexSource;
 }
 
-/** A register to audit out of statements in memory, vouched for by nobody. A statement without a time came when signed. */
+/**
+ * A register to audit out of statements in memory, vouched for by nobody. A statement without a time came when signed.
+ */
 export function auditMemory({ authorities, leaves, annexes }: MemoryRegister): AuditRegister {
   const dated = leaves.map((leaf, index) => {
     const { payload } = JSON.parse(Buffer.from(leaf.envelope).toString());

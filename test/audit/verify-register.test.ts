@@ -81,6 +81,33 @@ describe('verifyRegister', () => {
     expect((await verify(desk, [mirror.url])).findings).toEqual([]);
   });
 
+  it('checks a log of several tiles, and takes a full tile where a partial one is gone', async () => {
+    const desk = await AuditDesk.create();
+    await desk.register.bulk({ statements: 300, entries: 1 });
+    const { register } = await desk.audit();
+    await desk.register.bulk({ statements: 300, entries: 1, first: 300 });
+    for (const level of ['0', 'entries']) {
+      for (const partial of ['000.p', '001.p']) {
+        rmSync(join(desk.register.publicFolder, 'tile', level, partial), { recursive: true, force: true });
+      }
+    }
+    const mirror = openMirror(desk.register.publicFolder);
+    mirrors.push(mirror);
+    const report = await verifyRegister(register, [mirror], desk.nowSeconds);
+    expect(report).toMatchObject({
+      sound: true,
+      findings: [],
+      log: { leaves: 300 },
+      mirrors: [{ size: 600, files: 5 }],
+    });
+    const tile = join(desk.register.publicFolder, 'tile/0/001');
+    const bytes = readFileSync(tile);
+    rmSync(tile);
+    writeFileSync(tile, Buffer.concat([bytes.subarray(32, 64), bytes.subarray(32)]));
+    const spoiled = await verifyRegister(register, [mirror], desk.nowSeconds);
+    expect(spoiled.findings.map(({ summary }) => summary)).toEqual([expect.stringContaining('tile/0/001 differs')]);
+  });
+
   it('tells a mirror that is behind from one that shows another log', async () => {
     const desk = await createDesk();
     const mirror = await desk.register.serve();

@@ -111,8 +111,8 @@ describe('a commit fails', () => {
       () => node,
       async () => {},
     );
-    await expectConverged(node);
     const { commits } = store;
+    await expectConverged(node);
     await stop(node);
     return commits;
   }
@@ -121,14 +121,11 @@ describe('a commit fails', () => {
     'each in turn, %s it is written: never a rule too many',
     async (fault) => {
       const commits = await countCommits();
-      expect(commits).toBeGreaterThan(8);
+      expect(commits).toBeGreaterThanOrEqual(8);
       for (let failing = 1; failing <= commits; failing++) {
         await register.close();
-        register = await LogRegister.create(makeFolder(), {
-          clock: (clock = new FakeClock()),
-          witnesses: 2,
-          quorum: 2,
-        });
+        clock = new FakeClock();
+        register = await LogRegister.create(makeFolder(), { clock, witnesses: 2, quorum: 2 });
         folder = makeFolder();
         const node = startNode((commit) => (commit === failing ? fault : undefined));
         let failures = 0;
@@ -280,9 +277,13 @@ describe('a full disk', () => {
       ]);
       // Nothing fits any more.
       if (mounted.code === 0) fill(disk);
-      await register.notice(['new.example']);
-      expect(await node.poll()).toBe('store-failed');
-      expect(node.blocked(NAMES)).toEqual(['old.example', 'new.example']);
+      const long = { reasons: { public: 'Because. '.repeat(800) } };
+      for (let i = 0; i < 40 && node.failure === undefined; i++) {
+        await register.notice([`${i}.example`, 'new.example'], long);
+        await node.poll();
+        expect(node.blocked(NAMES)).toEqual(['old.example', 'new.example']);
+      }
+      expect(node.failure).toBe('store-failed');
       await stop(node);
       // It starts on the full disk with what was kept, and goes on.
       const again = startNode(mounted.code === 0 ? undefined : limit, { ...offline(), folder: disk });

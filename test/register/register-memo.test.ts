@@ -3,6 +3,7 @@ import { parseAuthorities } from '../../src/register/authorities.ts';
 import { hashHex } from '../../src/register/canonical.ts';
 import { readRegister } from '../../src/register/read-register.ts';
 import { createSlimMemo, type RegisterMemo } from '../../src/register/register-memo.ts';
+import type { Notice } from '../../src/register/statement.ts';
 import { type StatementLeaf, verifyStatement } from '../../src/register/verify-statement.ts';
 import {
   authorities,
@@ -213,6 +214,9 @@ describe('a memo', () => {
     again.register.add({ ...notice, reference: 'B' });
     expect(again.read().names).toEqual(['a.example', 'a.example']);
     expect(again.annexesRead).toHaveLength(1);
+    const annex = { ...(notice as unknown as Notice).annex, entries: 2 };
+    again.register.add({ ...notice, reference: 'C', annex });
+    expect(again.read().codes).toEqual({ '2-notice': 'annex-mismatch' });
   });
 });
 
