@@ -21,6 +21,7 @@ const WRONG_USAGE = 2;
 const program = new Command('warta')
   .description('DNS blocking under signed statutory notices, for exactly as long as each is in force')
   .showHelpAfterError()
+  .enablePositionalOptions()
   .exitOverride();
 registerDemoCommand(program);
 registerResolverCommand(program);

@@ -190,6 +190,13 @@ describe('loadTrust', () => {
     expect(() => loadTrust({ pinnedRoot, files: repository.files })).toThrow(/below the threshold of root 1/);
   });
 
+  it('refuses a pinned root that its own keys have not signed enough', async () => {
+    await repository.refresh();
+    const pinnedRoot = forge(repository.pinnedRoot, repository.keys.root.slice(1, 2));
+    expect(() => loadTrust({ pinnedRoot, files: repository.files })).toThrow(/root was signed by 1\/2/);
+    await expect(repository.refresh({ pinnedRoot })).rejects.toThrow(/root was signed by 1\/2/);
+  });
+
   it('refuses a pinned root that is no root', () => {
     for (const pinnedRoot of [Buffer.from('{}'), Buffer.alloc(0), repository.read('timestamp.json')!]) {
       expect(() => loadTrust({ pinnedRoot, files: new Map() })).toThrow(

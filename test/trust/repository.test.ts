@@ -108,12 +108,15 @@ describe('publishing', () => {
     );
   });
 
-  it('takes a version that no file has, so that what a mirror copied stays true', () => {
-    repository.serve('7.targets.json', 'left over by a crash');
-    const { versions } = publishAuthorities({ ...repository.at(), keys: repository.keys, authorities: '{}' });
-    expect(versions.targets).toBe(8);
-    expect(repository.read('7.targets.json')!.toString()).toBe('left over by a crash');
-  });
+  it.each(['targets', 'snapshot'] as const)(
+    'takes a version of %s that no file has: a mirror may have copied it',
+    (role) => {
+      repository.serve(`7.${role}.json`, 'left over by a crash');
+      const { versions } = publishAuthorities({ ...repository.at(), keys: repository.keys, authorities: '{}' });
+      expect(versions[role]).toBe(8);
+      expect(repository.read(`7.${role}.json`)!.toString()).toBe('left over by a crash');
+    },
+  );
 
   it('refuses to build on a tree that was tampered with', () => {
     repository.serve('1.targets.json', repository.read('1.targets.json')!.toString().replace('2026', '2027'));
