@@ -13,7 +13,9 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { stringify } from 'yaml';
-import { LogRegister } from '../test/support/log-register.ts';
+import { composeHeartbeat } from '../src/control/heartbeat.ts';
+import { composeLeaf } from '../src/register/leaf.ts';
+import { LogRegister, signerOf } from '../test/support/log-register.ts';
 import { findFreePort } from '../test/support/ports.ts';
 import { startStubUpstream } from '../test/support/stub-upstream.ts';
 import { LICENSEE } from '../test/support/test-authority.ts';
@@ -39,6 +41,7 @@ const heartbeats = Number(values.heartbeats);
 const rounds = Number(values.rounds);
 const seconds = Number(values.seconds);
 const LOAD_TIMEOUT_SECONDS = 300;
+const BATCH = 4_096;
 const WARTA = fileURLToPath(new URL('../src/cli/warta.ts', import.meta.url));
 
 const folder = mkdtempSync(join(tmpdir(), 'warta-register-'));
@@ -47,8 +50,7 @@ process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
 console.log(`signing ${statements} statements of ${entries} entries`);
 const register = await LogRegister.create(join(folder, 'register'));
 await register.bulk({ statements, entries });
-for (let i = 0; i < heartbeats; i++) await register.site.publisher.beat();
-await register.site.sequencer.flush();
+await appendHeartbeats(heartbeats);
 const mirror = await startStaticServer(register.publicFolder, join(folder, 'nginx'));
 const upstream = await startStubUpstream();
 const port = await findFreePort();
@@ -111,6 +113,19 @@ for (const [what, figure, unit, digits, bar] of rows) {
   console.log(`${what.padEnd(60)} ${value.padStart(8)} ${unit.padEnd(4)} ${bar && `bar ${bar}`}`);
 }
 if (values.json) console.log(JSON.stringify(figures));
+
+/** Appends heartbeats one second apart, the last one now: a log that is years old has mostly these. */
+async function appendHeartbeats(count: number): Promise<void> {
+  const terms = { authority: 'mcmc', signer: signerOf('heartbeat'), intervalSeconds: 3_600 };
+  const firstSeconds = register.nowSeconds - count;
+  for (let done = 0; done < count; done += BATCH) {
+    const batch = Array.from({ length: Math.min(BATCH, count - done) }, (_, i) =>
+      composeHeartbeat(terms, firstSeconds + done + i),
+    );
+    await Promise.all(batch.map((one) => register.site.sequencer.append((atSeconds) => composeLeaf(one, atSeconds))));
+  }
+  await register.site.sequencer.flush();
+}
 
 /** Starts the node and waits until the last name is blocked. */
 async function startNode(): Promise<Server> {

@@ -66,7 +66,7 @@ export function replayRegister(
 
 /** Returns the window that a time lies in. */
 export function windowAt(windows: readonly Window[], atSeconds: number): Window | undefined {
-  return windows.find(({ notBefore, notAfter }) => notBefore <= atSeconds && atSeconds <= notAfter);
+  return windows.find(({ notBefore, notAfter }) => notBefore <= atSeconds && atSeconds < notAfter);
 }
 
 /** Returns the names below an entry that stay reachable at a time, each once. */

@@ -5,7 +5,7 @@ import { WartaError } from '../base/errors.ts';
 import { decodeUtf8, isCanonical } from './canonical.ts';
 import { canonicaliseName, fitsWire, isBelow, isPlainName } from './entry-name.ts';
 import { entryId, instant, text } from './fields.ts';
-import { allocateKept } from './slab.ts';
+import { createSlab, findRoom, type Slab } from './slab.ts';
 import { ANNEX_MAX_BYTES, ANNEX_MAX_ENTRIES } from './statement.ts';
 import { formatInstant, NO_END_SECONDS, parseInstant, secondsOf } from './time.ts';
 
@@ -88,14 +88,18 @@ const SCOPE_SHIFT = 30;
 
 /**
  * The entries of one annex in columns: a million of them take about 30 bytes each and give the garbage collector nothing
- * to visit, where a million objects take 200 and are copied twice while they are young. A table of ten entries takes half a
- * kilobyte: what few tables have is made when it is needed.
+ * to visit, where a million objects take 200 and are copied twice while they are young. A table of few entries takes little
+ * more than its text: what few tables have is made when it is needed.
+ *
+ * For each entry there are two words, where its id starts, and where its name does with the scope above; a last word says
+ * where the text ends; the text follows.
  */
 export class EntryTable {
   readonly count: number;
-  #text: Buffer;
-  /** For each entry where its id starts, and where its name does with the scope above; last where the text ends. */
-  #places: Uint32Array;
+  #slab: Slab;
+  /** Where the table starts in the slab, in words, and its text, in octets. */
+  #placesAt = 0;
+  #textAt: number;
   #expires: Uint32Array | undefined;
   #excludes: Map<number, readonly string[]> | undefined;
   #urls: Map<number, string> | undefined;
@@ -106,8 +110,8 @@ export class EntryTable {
   /** `textBytes` bounds the bytes of all ids and names together. */
   constructor(count: number, textBytes: number) {
     this.count = count;
-    this.#text = Buffer.allocUnsafeSlow(textBytes);
-    this.#places = new Uint32Array(2 * count + 1);
+    this.#textAt = (2 * count + 1) * 4;
+    this.#slab = createSlab(this.#textAt + textBytes);
   }
 
   /** Names of `excludes` and `url` by entry; few entries have them. */
@@ -126,15 +130,15 @@ export class EntryTable {
 
   /** Appends an entry; ids and names are ASCII. Entries come in ascending order of id, which also proves them unique. */
   add(id: string, name: string, scope: Scope, expiresSeconds: number): number {
+    const { bytes, words } = this.#slab;
     const at = this.#added++;
-    const places = this.#places;
-    const idAt = places[2 * at];
+    const idAt = words[2 * at];
     const nameAt = idAt + id.length;
     const number = SCOPES.indexOf(scope);
-    this.#text.write(id, idAt, 'latin1');
-    this.#text.write(name, nameAt, 'latin1');
-    places[2 * at + 1] = nameAt | (number << SCOPE_SHIFT);
-    places[2 * at + 2] = nameAt + name.length;
+    bytes.write(id, this.#textAt + idAt, 'latin1');
+    bytes.write(name, this.#textAt + nameAt, 'latin1');
+    words[2 * at + 1] = nameAt | (number << SCOPE_SHIFT);
+    words[2 * at + 2] = nameAt + name.length;
     this.#scopeBits |= 1 << number;
     if (expiresSeconds === NO_END_SECONDS) return at;
     this.#expires ??= new Uint32Array(this.count).fill(NO_END_SECONDS);
@@ -156,25 +160,29 @@ export class EntryTable {
 
   /** Gives back what the bound of the constructor was too much, and moves what is left to where it can stay. */
   trim(): void {
-    const text = allocateKept(this.#places[2 * this.#added]);
-    this.#text.copy(text);
-    const places = allocateKept(this.#places.byteLength);
-    const kept = new Uint32Array(places.buffer, places.byteOffset, this.#places.length);
-    kept.set(this.#places);
-    this.#text = text;
-    this.#places = kept;
+    const { bytes, words } = this.#slab;
+    const sizeBytes = this.#textAt + words[2 * this.#added];
+    const { slab, at } = findRoom(sizeBytes);
+    bytes.copy(slab.bytes, at, 0, sizeBytes);
+    this.#slab = slab;
+    this.#placesAt = at / 4;
+    this.#textAt += at;
   }
 
   id(at: number): string {
-    return this.#text.toString('latin1', this.#places[2 * at], this.#places[2 * at + 1] & OFFSET_MASK);
+    const { bytes, words } = this.#slab;
+    const place = this.#placesAt + 2 * at;
+    return bytes.toString('latin1', this.#textAt + words[place], this.#textAt + (words[place + 1] & OFFSET_MASK));
   }
 
   name(at: number): string {
-    return this.#text.toString('latin1', this.#places[2 * at + 1] & OFFSET_MASK, this.#places[2 * at + 2]);
+    const { bytes, words } = this.#slab;
+    const place = this.#placesAt + 2 * at + 1;
+    return bytes.toString('latin1', this.#textAt + (words[place] & OFFSET_MASK), this.#textAt + words[place + 1]);
   }
 
   scope(at: number): Scope {
-    return SCOPES[this.#places[2 * at + 1] >>> SCOPE_SHIFT];
+    return SCOPES[this.#slab.words[this.#placesAt + 2 * at + 1] >>> SCOPE_SHIFT];
   }
 
   /** The entry's own expiry, or `NO_END_SECONDS`. */

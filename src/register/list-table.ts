@@ -1,9 +1,10 @@
 import type { AnswerOptions } from '../rules/answer-template.ts';
 import { RuleTableBuilder } from '../rules/rule-table-builder.ts';
 import { countSpareNames, RuleTablePatch } from '../rules/table-patch.ts';
-import { type Compilation, compileNotice, countEntries, type RefusedEntry, type RuleSink } from './compile.ts';
+import { compileNotice, countEntries, type RefusedEntry, type RuleSink } from './compile.ts';
 import type { Exclusion, FoldedNotice, VariedEntry, Window } from './fold.ts';
 import { createGuard, type RefuseEntry } from './guard.ts';
+import { combineDigests, digestNotice } from './list-digest.ts';
 import type { Pack } from './pack.ts';
 import type { KnownNotice } from './verify-statement.ts';
 
@@ -24,6 +25,8 @@ export interface ListSums {
   /** The first of the refused entries, and how many there are. */
   readonly refused: readonly RefusedEntry[];
   readonly refusedCount: number;
+  /** Digest of what is in force, as `digestList` defines it: two nodes with the same list state the same. */
+  readonly rulesDigest: string;
 }
 
 /** A notice whose rules are in the table. */
@@ -33,11 +36,17 @@ interface CompiledNotice {
   readonly ordinal: number;
   readonly windows: readonly Window[];
   readonly varied: ReadonlyMap<number, VariedEntry>;
-  readonly compilation: Compilation;
-  /** Its place among the notices in force, and the last comparison that saw it there. */
+  readonly rules: number;
+  readonly entries: number;
+  readonly refused: readonly RefusedEntry[];
+  /** Digest of when which of its entries are in force. */
+  readonly digest: string;
+  /** Its place among the notices in force, or `NOWHERE`. */
   place: number;
-  seen: number;
 }
+
+/** The place of a notice whose rules are in the table and that is no longer in force. */
+const NOWHERE = -1;
 
 /** A notice whose rules are not in the table, or not as they should be. */
 interface FreshNotice {
@@ -66,20 +75,26 @@ const MAX_LISTED_REFUSALS = 10_000;
  * come to tables that answer alike.
  */
 export class ListTable {
+  readonly #packSha256: string;
   readonly #categories: readonly string[];
   readonly #answer: AnswerOptions;
   readonly #guard: RefuseEntry;
   readonly #random: () => readonly [number, number];
   #table: SharedArrayBuffer | undefined;
-  /** What is in the table by the notice's id, and of the notices in force in their order. */
+  /** What is in the table by the notice's id; of the notices in force in their order, and in order of id. */
   #compiled = new Map<string, CompiledNotice>();
   #inForce: readonly CompiledNotice[] = [];
+  #sorted: readonly CompiledNotice[] = [];
   #noticeCount = 0;
   #nextEntry = 0;
-  #comparisons = 0;
 
   /** `random` returns two random 32-bit words, the seed of a table. */
-  constructor(pack: Pack, answer: AnswerOptions, random: () => readonly [number, number]) {
+  constructor(
+    { pack, sha256 }: { pack: Pack; sha256: string },
+    answer: AnswerOptions,
+    random: () => readonly [number, number],
+  ) {
+    this.#packSha256 = sha256;
     this.#categories = pack.categories.map(({ id }) => id);
     this.#answer = answer;
     this.#guard = createGuard(pack);
@@ -115,34 +130,41 @@ export class ListTable {
     let entries = 0;
     let refusedCount = 0;
     const refused: RefusedEntry[] = [];
-    for (const { compilation } of this.#inForce) {
-      rules += compilation.rules;
-      entries += compilation.entries;
-      refusedCount += compilation.refused.length;
-      if (compilation.refused.length === 0 || refused.length >= MAX_LISTED_REFUSALS) continue;
-      refused.push(...compilation.refused.slice(0, MAX_LISTED_REFUSALS - refused.length));
+    for (const notice of this.#inForce) {
+      rules += notice.rules;
+      entries += notice.entries;
+      refusedCount += notice.refused.length;
+      if (notice.refused.length === 0 || refused.length >= MAX_LISTED_REFUSALS) continue;
+      for (const entry of notice.refused.slice(0, MAX_LISTED_REFUSALS - refused.length)) refused.push(entry);
     }
-    return { rules, entries, refused, refusedCount };
+    const digests = this.#sorted.map(({ digest }) => digest);
+    return { rules, entries, refused, refusedCount, rulesDigest: combineDigests(digests, this.#packSha256) };
   }
 
+  /** Finds out what is new, what changed and what is gone since the table was made. */
   #compare(folded: readonly Folded[]): ListChanges {
-    this.#comparisons++;
     const known = folded.map(({ notice }) => this.#compiled.get(notice.id));
     const fresh: FreshNotice[] = [];
     let inOrder = true;
-    let last = -1;
+    let last = NOWHERE;
     for (let place = 0; place < folded.length; place++) {
       const one = known[place];
       if (one === undefined || !isUnchanged(one, folded[place])) {
         fresh.push({ folded: folded[place], place, known: one });
       }
       if (one === undefined) continue;
-      one.seen = this.#comparisons;
       inOrder &&= one.place > last;
       last = one.place;
     }
-    const gone = [...this.#compiled.values()].filter(({ seen }) => seen !== this.#comparisons);
-    return { known, fresh, gone, inOrder };
+    return { known, fresh, gone: this.#findGone(known), inOrder };
+  }
+
+  /** Returns what is in the table and not among the notices known to be in force. */
+  #findGone(known: readonly (CompiledNotice | undefined)[]): CompiledNotice[] {
+    const stay = known.filter((notice) => notice !== undefined);
+    if (stay.length === this.#compiled.size) return [];
+    const inForce = new Set(stay);
+    return [...this.#compiled.values()].filter((notice) => !inForce.has(notice));
   }
 
   /**
@@ -152,7 +174,7 @@ export class ListTable {
   #keep({ known, fresh, gone, inOrder }: ListChanges, { builtAtSeconds }: TableLabel): boolean {
     const hasLapsed = ({ windows }: CompiledNotice) => windows.every(({ notAfter }) => notAfter <= builtAtSeconds);
     if (fresh.length > 0 || !inOrder || !gone.every(hasLapsed)) return false;
-    this.#inForce = known as readonly CompiledNotice[];
+    this.#place(known as readonly CompiledNotice[], gone, []);
     return true;
   }
 
@@ -169,7 +191,7 @@ export class ListTable {
     let nextEntry = this.#nextEntry;
     const compiled = fresh.map((one) => {
       const notice = this.#compile(one, patch, nextEntry);
-      nextEntry += notice.compilation.entries;
+      nextEntry += notice.entries;
       return notice;
     });
     const table = patch.finish();
@@ -177,7 +199,8 @@ export class ListTable {
     for (const { id } of gone) this.#compiled.delete(id);
     const inForce = [...known];
     for (const notice of compiled) inForce[notice.place] = notice;
-    this.#take(table, inForce as CompiledNotice[], compiled, nextEntry);
+    this.#take(table, compiled, nextEntry);
+    this.#place(inForce as CompiledNotice[], [...gone, ...changed], compiled);
     return table;
   }
 
@@ -193,15 +216,17 @@ export class ListTable {
     let done = 0;
     const compiled = folded.map((one, place) => {
       const notice = this.#compile({ folded: one, place }, builder, nextEntry, (at) => onEntries?.(done + at, total));
-      nextEntry += notice.compilation.entries;
+      nextEntry += notice.entries;
       done += one.entries.count;
       return notice;
     });
     onEntries?.(total, total);
     const table = builder.build();
     this.#compiled = new Map();
+    this.#sorted = [];
     this.#noticeCount = 0;
-    this.#take(table, compiled, compiled, nextEntry);
+    this.#take(table, compiled, nextEntry);
+    this.#place(compiled, [], compiled);
     return table;
   }
 
@@ -226,24 +251,26 @@ export class ListTable {
     };
     const compilation = compileNotice(folded, this.#guard, sink, firstEntry, onEntries);
     const { notice, windows, varied } = folded;
-    return { id: notice.id, ordinal: ordinal!, windows, varied, compilation, place, seen: this.#comparisons };
+    return { id: notice.id, ordinal: ordinal!, windows, varied, ...compilation, digest: digestNotice(folded), place };
   }
 
-  /** Takes a finished table over. */
-  #take(
-    table: SharedArrayBuffer,
-    inForce: readonly CompiledNotice[],
-    compiled: readonly CompiledNotice[],
-    nextEntry: number,
-  ): void {
+  /** Takes a finished table over, with what was compiled into it. */
+  #take(table: SharedArrayBuffer, compiled: readonly CompiledNotice[], nextEntry: number): void {
     for (const notice of compiled) {
       this.#compiled.set(notice.id, notice);
       this.#noticeCount = Math.max(this.#noticeCount, notice.ordinal + 1);
     }
-    for (let place = 0; place < inForce.length; place++) inForce[place].place = place;
     this.#table = table;
-    this.#inForce = inForce;
     this.#nextEntry = nextEntry;
+  }
+
+  /** Takes note of which notices are in force, in their order; `out` are no longer and `added` were not before. */
+  #place(inForce: readonly CompiledNotice[], out: readonly CompiledNotice[], added: readonly CompiledNotice[]): void {
+    for (const notice of out) notice.place = NOWHERE;
+    for (let place = 0; place < inForce.length; place++) inForce[place].place = place;
+    this.#inForce = inForce;
+    const stayed = out.length === 0 ? this.#sorted : this.#sorted.filter(({ place }) => place !== NOWHERE);
+    this.#sorted = [...stayed, ...added].sort((one, other) => (one.id < other.id ? -1 : 1));
   }
 }
 

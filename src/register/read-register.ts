@@ -6,10 +6,8 @@ import type { KeptNotice, KeptStatement, Statement } from './statement.ts';
 import {
   type AnnexSource,
   accept,
-  attachAnnex,
   checkHeld,
   checkTargets,
-  isNotice,
   type KnownNotice,
   type KnownStatement,
   refuse,
@@ -81,7 +79,7 @@ export function readRegister<S extends KeptStatement = Statement>(
   dropStrays(roll);
   memo.end();
   const statements: VerifiedStatement<S>[] = [];
-  for (const leaf of roll.unique.values()) if (!roll.verdicts.has(leaf)) statements.push(leaf.current);
+  for (const leaf of roll.unique.values()) if (!roll.verdicts.has(leaf)) statements.push(leaf.verified);
   return {
     folded: fold(statements, context.licensee, context.nowSeconds) as FoldedNotice<NoticeOf<S>>[],
     statements,
@@ -191,21 +189,23 @@ function attachAnnexes<S extends KeptStatement>(
   verdicts: Map<KnownLeaf<S>, Verdict>,
   memo: RegisterMemo<S>,
 ): MissingAnnex[] {
-  const due: (GoodLeaf<S> & { current: KnownNotice })[] = [];
+  const due: NoticeLeaf<S>[] = [];
   let total = 0;
   for (const leaf of unique.values()) {
-    if (!isDue(leaf, context)) continue;
+    if (!holdsNotice(leaf)) continue;
+    if (!isDue(leaf.verified, context.nowSeconds)) {
+      memo.detach(leaf);
+      continue;
+    }
     due.push(leaf);
-    total += leaf.current.statement.annex.entries;
+    total += leaf.verified.statement.annex.entries;
   }
   const missing: MissingAnnex[] = [];
-  const reader = memo.entriesOf(annexes);
   let before = 0;
   for (const leaf of due) {
-    const notice = leaf.current;
-    const { annex } = notice.statement;
+    const { annex } = leaf.verified.statement;
     const found = judge(leaf, verdicts, () => {
-      leaf.current = attachAnnex(notice, reader, (done) => context.onProgress?.(before + done, total));
+      memo.attach(leaf, annexes, (done) => context.onProgress?.(before + done, total));
     });
     // What is there but is not the annex, as on a damaged disk, is as good as missing.
     if (!found && !memo.hasAnnex(annex.digest)) missing.push(annex);
@@ -214,34 +214,34 @@ function attachAnnexes<S extends KeptStatement>(
   return missing;
 }
 
+type NoticeLeaf<S extends KeptStatement> = GoodLeaf<S> & { verified: KnownNotice };
+
+function holdsNotice<S extends KeptStatement>(leaf: GoodLeaf<S>): leaf is NoticeLeaf<S> {
+  return leaf.verified.statement.type === 'notice';
+}
+
 /**
- * Whether a leaf holds a notice whose annex can still matter. One that lapsed by its own term need not be read again at every
- * start, or a node would read all the past; but a successor still ends what it superseded, so its annex is always read.
+ * Whether a notice's annex can still matter. One that lapsed by its own term need not be read again at every start, or a
+ * node would read all the past; but a successor still ends what it superseded, so its annex is always read.
  */
-function isDue<S extends KeptStatement>(
-  leaf: GoodLeaf<S>,
-  context: RegisterContext,
-): leaf is GoodLeaf<S> & { current: KnownNotice } {
-  const { current } = leaf;
-  if (!isNotice(current as KnownStatement)) return false;
-  return current.endSeconds > context.nowSeconds || (current as KnownNotice).statement.supersedes !== undefined;
+function isDue(notice: KnownNotice, nowSeconds: number): boolean {
+  return notice.endSeconds > nowSeconds || notice.statement.supersedes !== undefined;
 }
 
 /** Drops statements that name what is not there or not theirs. Resumptions come last, as they name other changes. */
 function dropStrays<S extends KeptStatement>({ unique, verdicts }: Roll<S>): void {
-  const find = (id: string) => {
+  const find = (id: string): KnownStatement | undefined => {
     const leaf = unique.get(id);
     // A void notice can still be named: whatever releases it is no less good for that.
-    if (leaf === undefined || (verdicts.has(leaf) && !isNotice(leaf.current as KnownStatement))) return undefined;
-    return leaf.current as KnownStatement;
+    return leaf !== undefined && (holdsNotice(leaf) || !verdicts.has(leaf)) ? leaf.verified : undefined;
   };
   const resumptions: GoodLeaf<S>[] = [];
   for (const leaf of unique.values()) {
     if (verdicts.has(leaf)) continue;
-    if (leaf.current.statement.type === 'resumption') resumptions.push(leaf);
-    else judge(leaf, verdicts, () => checkTargets(leaf.current, find));
+    if (leaf.verified.statement.type === 'resumption') resumptions.push(leaf);
+    else judge(leaf, verdicts, () => checkTargets(leaf.verified, find));
   }
-  for (const leaf of resumptions) judge(leaf, verdicts, () => checkTargets(leaf.current, find));
+  for (const leaf of resumptions) judge(leaf, verdicts, () => checkTargets(leaf.verified, find));
 }
 
 /** Returns when the newest statement that counts was signed, and when the next one starts to count. */

@@ -1,6 +1,6 @@
 import { WartaError } from '../base/errors.ts';
 import {
-  type AnnexLabel,
+  type AnnexTerms,
   checkExpiries,
   checkSize,
   type EntryTable,
@@ -13,8 +13,9 @@ import {
 import { type KeptStatement, keepStatement, type Statement } from './statement.ts';
 import {
   type AnnexSource,
+  attachAnnex,
   checkStatement,
-  type EntryReader,
+  type KnownNotice,
   readAnnex,
   refuse,
   type StatementLeaf,
@@ -27,30 +28,27 @@ import {
 export interface KnownLeaf<S extends KeptStatement = KeptStatement> {
   readonly name: string;
   readonly integratedAtSeconds?: number;
-  readonly verified?: VerifiedStatement<S>;
+  /** What it holds; of a notice that can still matter, with its entries. */
+  verified?: VerifiedStatement<S>;
   readonly refusal?: Verdict;
-  /** What it holds as far as the reading under way has come: a notice with its entries. */
-  current?: VerifiedStatement<S>;
-  /** The last reading that saw it, and its place among all of them in that order. */
+  /** The annex the entries are from. */
+  annex?: KnownAnnex;
+  /** The last reading that saw it. */
   reading: number;
+  /** Its place among all leaves in their order, and the reading that said so. */
   place: number;
+  placedIn: number;
 }
 
 /** A leaf that holds a good statement. */
-export type GoodLeaf<S extends KeptStatement = KeptStatement> = KnownLeaf<S> & {
-  readonly verified: VerifiedStatement<S>;
-  current: VerifiedStatement<S>;
-};
+export type GoodLeaf<S extends KeptStatement = KeptStatement> = KnownLeaf<S> & { verified: VerifiedStatement<S> };
 
 /** An annex that was proven: its entries, or why they are not good. */
-interface KnownAnnex {
+export interface KnownAnnex {
   readonly sizeBytes: number;
   readonly entries: EntryTable | WartaError;
   reading: number;
 }
-
-/** Place of a leaf that was not sorted yet. */
-const NEW = -1;
 
 /**
  * What one reading of a register leaves for the next, so that ten thousand statements and one more cost one verification:
@@ -65,6 +63,8 @@ export class RegisterMemo<S extends KeptStatement = KeptStatement> {
   readonly #annexes = new Map<string, KnownAnnex>();
   #context: TrustContext | undefined;
   #reading = 0;
+  /** The last reading that sorted its leaves. */
+  #sortedIn = 0;
   #leavesSeen = 0;
   #annexesSeen = 0;
 
@@ -95,7 +95,6 @@ export class RegisterMemo<S extends KeptStatement = KeptStatement> {
     if (known?.reading !== this.#reading) this.#leavesSeen++;
     if (known !== undefined && known.reading !== this.#reading && isOf(known, leaf)) {
       known.reading = this.#reading;
-      known.current = known.verified;
       return known;
     }
     const judged = this.#judge(leaf);
@@ -105,46 +104,82 @@ export class RegisterMemo<S extends KeptStatement = KeptStatement> {
 
   #judge(leaf: StatementLeaf): KnownLeaf<S> {
     const { name, integratedAtSeconds } = leaf;
-    const common = { name, integratedAtSeconds, reading: this.#reading, place: NEW };
+    const common = { name, integratedAtSeconds, reading: this.#reading, place: 0, placedIn: 0 };
     try {
       const checked = checkStatement(leaf, this.#context!);
-      const verified = { ...checked, statement: this.#keep(checked.statement) };
-      return { ...common, verified, current: verified };
+      return { ...common, verified: { ...checked, statement: this.#keep(checked.statement) } };
     } catch (error) {
       return { ...common, refusal: refuse(name, error) };
     }
   }
 
   /**
-   * Sorts leaves in place. Those that were sorted in an earlier reading go in as they stood then: what is sorted but for a few
-   * new ones takes one look at each.
+   * Sorts leaves in place. Those that the last sorting saw go in as they stood then: what is sorted but for a few new ones
+   * takes one look at each.
    */
   sort(leaves: GoodLeaf<S>[], compare: (one: GoodLeaf<S>, other: GoodLeaf<S>) => number): void {
     const before: GoodLeaf<S>[] = [];
     const added: GoodLeaf<S>[] = [];
     for (const leaf of leaves) {
-      if (leaf.place === NEW) added.push(leaf);
-      else before[leaf.place] = leaf;
+      if (leaf.placedIn === this.#sortedIn && this.#sortedIn > 0) before[leaf.place] = leaf;
+      else added.push(leaf);
     }
     let count = 0;
     for (const leaf of before) if (leaf !== undefined) leaves[count++] = leaf;
     for (const leaf of added) leaves[count++] = leaf;
     leaves.sort(compare);
-    for (const [place, leaf] of leaves.entries()) leaf.place = place;
+    this.#sortedIn = this.#reading;
+    for (let place = 0; place < leaves.length; place++) {
+      leaves[place].place = place;
+      leaves[place].placedIn = this.#sortedIn;
+    }
   }
 
-  /** Reads annexes from a source, each once. */
-  entriesOf(annexes: AnnexSource): EntryReader {
-    return {
-      readEntries: (terms, onEntries) => {
-        if (!this.#annexes.has(terms.digest)) {
-          this.#takeUp(terms.digest, proveAnnex(readAnnex(annexes, terms), terms), onEntries);
-        }
-        const entries = this.#recall(terms);
-        checkExpiries(entries, terms.endSeconds);
-        return entries;
-      },
-    };
+  /**
+   * Gives the notice in a leaf its entries, from the source if they are not known. What was attached once was found good
+   * then, and neither the notice nor its annex ever changes.
+   *
+   * @throws {WartaError} as `attachAnnex` does.
+   */
+  attach(leaf: GoodLeaf<S> & { verified: KnownNotice }, annexes: AnnexSource, onEntries?: OnEntries): void {
+    if (leaf.annex === undefined) {
+      leaf.verified = attachAnnex(leaf.verified, {
+        readEntries: (terms) => this.#readEntries(terms, annexes, onEntries),
+      });
+      leaf.annex = this.#annexes.get(leaf.verified.statement.annex.digest)!;
+    }
+    this.#see(leaf.annex);
+  }
+
+  /** Takes the entries of a notice away, which can matter no more. */
+  detach(leaf: GoodLeaf<S>): void {
+    if (leaf.annex === undefined) return;
+    leaf.verified = { ...leaf.verified, entries: undefined };
+    leaf.annex = undefined;
+  }
+
+  #readEntries(terms: AnnexTerms, annexes: AnnexSource, onEntries?: OnEntries): EntryTable {
+    if (!this.#annexes.has(terms.digest)) {
+      this.#takeUp(terms.digest, proveAnnex(readAnnex(annexes, terms), terms), onEntries);
+    }
+    const annex = this.#annexes.get(terms.digest)!;
+    this.#see(annex);
+    checkSize(annex.sizeBytes, terms);
+    const { entries } = annex;
+    if (entries instanceof WartaError) throw entries;
+    if (entries.count !== terms.entries) {
+      throw new WartaError(
+        'annex-mismatch',
+        `the annex has ${entries.count} entries, the notice says ${terms.entries}`,
+      );
+    }
+    checkExpiries(entries, terms.endSeconds);
+    return entries;
+  }
+
+  #see(annex: KnownAnnex): void {
+    if (annex.reading !== this.#reading) this.#annexesSeen++;
+    annex.reading = this.#reading;
   }
 
   /**
@@ -171,17 +206,6 @@ export class RegisterMemo<S extends KeptStatement = KeptStatement> {
   /** Whether an annex was proven to be the one of its digest, whatever its entries are worth. */
   hasAnnex(digest: string): boolean {
     return this.#annexes.has(digest);
-  }
-
-  /** Returns the entries of an annex that was taken up. */
-  #recall(label: AnnexLabel): EntryTable {
-    const known = this.#annexes.get(label.digest)!;
-    if (known.reading !== this.#reading) this.#annexesSeen++;
-    known.reading = this.#reading;
-    checkSize(known.sizeBytes, label);
-    if (known.entries instanceof WartaError) throw known.entries;
-    if (known.entries.count === label.entries) return known.entries;
-    throw new WartaError('annex-mismatch', `the annex has ${known.entries.count} entries, not ${label.entries}`);
   }
 }
 

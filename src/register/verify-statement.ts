@@ -334,7 +334,7 @@ export function attachAnnex<N extends KnownNotice>(notice: N, annexes: EntryRead
   for (const scope of entries.scopes) {
     if (!notice.authority.scopes.has(scope)) throw outOfScope(`${notice.authority.id} may not block by ${scope}`);
   }
-  return { ...notice, entries };
+  return notice.entries === entries ? notice : { ...notice, entries };
 }
 
 /**

@@ -2,6 +2,7 @@ import { WartaError } from '../base/errors.ts';
 import { allocateTable } from '../base/libc.ts';
 import { type AnswerOptions, composeOptTemplates, composeSoaTemplate } from './answer-template.ts';
 import { addToFilter, sizeFilter } from './bloom-filter.ts';
+import { ByteCollector } from './byte-collector.ts';
 import {
   HEADER,
   HEADER_WORDS,
@@ -157,15 +158,15 @@ export class RuleTableBuilder {
     const grouped = this.#groupByName();
     const templates = this.#composeTemplates();
     const source = Buffer.from(this.#options.source);
-    const description = composeDescription(this.#options.categories, this.#notices);
+    const description = this.#composeDescription();
     const header = this.#composeHeader(grouped, templates, source.length, description.length);
     const table = allocateTable(header[HEADER.TOTAL_LINES]! * LINE_BYTES);
     const words = (word: number, count: number) => new Uint32Array(table, header[word]! * LINE_BYTES, count);
     const octets = (word: number, count: number) => new Uint8Array(table, header[word]! * LINE_BYTES, count);
     new Uint32Array(table, 0, HEADER_WORDS).set(header);
-    octets(HEADER.TEMPLATES_LINE, templates.bytes.length).set(templates.bytes);
+    templates.bytes.copyTo(octets(HEADER.TEMPLATES_LINE, templates.bytes.length));
     octets(HEADER.SOURCE_LINE, source.length).set(source);
-    octets(HEADER.DESCRIPTION_LINE, description.length).set(description);
+    description.copyTo(octets(HEADER.DESCRIPTION_LINE, description.length));
     words(HEADER.NOTICES_LINE, templates.rows.length).set(templates.rows);
     const filterBlocks = header[HEADER.FILTER_BLOCKS]!;
     this.#writeRules(
@@ -311,17 +312,24 @@ export class RuleTableBuilder {
   /** Composes the SOA and every notice's OPT records, and the rows that say where they are. */
   #composeTemplates(): Templates {
     const { answer, categories, builtAtSeconds } = this.#options;
+    const bytes = new ByteCollector();
     const soa = composeSoaTemplate(answer, builtAtSeconds);
-    const parts = [soa];
+    bytes.append(soa);
     const rows = new Uint32Array(this.#notices.length * NOTICE_WORDS);
-    let at = soa.length;
     this.#notices.forEach((notice, i) => {
-      const { bytes, row } = composeNoticeTemplates(answer, categories, notice, at);
-      rows.set(row, i * NOTICE_WORDS);
-      parts.push(bytes);
-      at += bytes.length;
+      const composed = composeNoticeTemplates(answer, categories, notice, bytes.length);
+      rows.set(composed.row, i * NOTICE_WORDS);
+      bytes.append(composed.bytes);
     });
-    return { bytes: Buffer.concat(parts), soaBytes: soa.length, rows };
+    return { bytes, soaBytes: soa.length, rows };
+  }
+
+  /** Composes the description: the category ids, then every notice, a line each. */
+  #composeDescription(): ByteCollector {
+    const bytes = new ByteCollector();
+    bytes.append(composeLine(this.#options.categories));
+    for (const notice of this.#notices) bytes.append(composeLine(notice));
+    return bytes;
   }
 }
 
@@ -342,11 +350,6 @@ export function composeNoticeTemplates(
   };
 }
 
-/** Composes the description: the category ids, then every notice, a line each. */
-function composeDescription(categories: readonly string[], notices: readonly RuleNotice[]): Buffer {
-  return Buffer.concat([composeLine(categories), ...notices.map(composeLine)]);
-}
-
 /** Composes one line of the description. */
 export function composeLine(value: unknown): Buffer {
   return Buffer.from(`${JSON.stringify(value)}\n`);
@@ -358,7 +361,7 @@ function spareOf(used: number, least: number): number {
 }
 
 interface Templates {
-  bytes: Uint8Array;
+  bytes: ByteCollector;
   soaBytes: number;
   rows: Uint32Array;
 }

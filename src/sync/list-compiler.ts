@@ -1,6 +1,5 @@
 import { getRandomValues } from 'node:crypto';
 import { type Authorities, parseAuthorities } from '../register/authorities.ts';
-import { digestList } from '../register/list-digest.ts';
 import { type ListSums, ListTable } from '../register/list-table.ts';
 import { type Pack, parsePack } from '../register/pack.ts';
 import { findMissingAnnexes, type MissingAnnex, readRegister } from '../register/read-register.ts';
@@ -38,8 +37,6 @@ export interface CompiledList extends ListSums {
   newestSignedAtSeconds?: number;
   /** When a statement signed ahead starts to count: compile again then. */
   nextStatementSeconds?: number;
-  /** Digest of what is in force (see `digestList`): two nodes with the same list state the same. */
-  rulesDigest: string;
   /** The whole second the list was folded for. */
   foldedAtSeconds: number;
   seconds: number;
@@ -73,7 +70,7 @@ export class ListCompiler {
     this.#terms = terms;
     this.#pack = pack;
     this.#packSha256 = sha256;
-    this.#listTable = new ListTable(pack, terms.answer, drawSeed);
+    this.#listTable = new ListTable({ pack, sha256 }, terms.answer, drawSeed);
   }
 
   /**
@@ -128,7 +125,6 @@ export class ListCompiler {
       verdicts: register.verdicts,
       newestSignedAtSeconds: register.newestSignedAtSeconds,
       nextStatementSeconds: register.nextStatementSeconds,
-      rulesDigest: digestList(register.folded, this.#packSha256),
       foldedAtSeconds,
       seconds: (performance.now() - began) / 1000,
     };

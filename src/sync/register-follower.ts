@@ -16,8 +16,9 @@ import { type Trust, TrustFollower } from './trust-follower.ts';
 
 /** Largest checkpoint with all its signatures. */
 const MAX_CHECKPOINT_BYTES = 64 * 1024;
-/** Leaves taken up without witnesses: a log that lost them for long is a matter for people. */
+/** Leaves taken up without witnesses, and their octets: a log that lost them for long is a matter for people. */
 const MAX_UNWITNESSED = 10_000;
+const MAX_UNWITNESSED_BYTES = 32 * 1024 * 1024;
 /** Largest log followed. */
 const MAX_LEAVES = 100_000_000;
 
@@ -421,19 +422,22 @@ export class RegisterFollower implements StatementSource {
     if (seen || Math.max(size - from, this.#unwitnessed.size) > MAX_UNWITNESSED) throw missing;
     const range = this.#range.clone();
     const fresh = new Map<string, Uint8Array>();
+    let sizeBytes = 0;
+    for (const leaf of this.#unwitnessed.values()) sizeBytes += leaf.length;
     const span = { from, to: size, heldBytes: (index: number) => this.#records.sizeBytes(index) };
     for await (const leaves of fetchLeaves(mirror, span)) {
       for (const leaf of leaves) {
         const hash = hashLeaf(leaf);
+        const key = hash.toString('hex');
         range.append(hash);
-        fresh.set(hash.toString('hex'), leaf);
+        if (this.#unwitnessed.has(key)) continue;
+        fresh.set(key, leaf);
+        sizeBytes += leaf.length;
       }
+      if (sizeBytes > MAX_UNWITNESSED_BYTES) throw missing;
     }
     requireRoot(range, root, mirror);
-    for (const [hash, leaf] of fresh) {
-      if (this.#unwitnessed.has(hash)) fresh.delete(hash);
-      else this.#unwitnessed.set(hash, leaf);
-    }
+    for (const [hash, leaf] of fresh) this.#unwitnessed.set(hash, leaf);
     if (fresh.size > 0) store.commit({ unwitnessed: fresh });
     this.#peeked = { note, opened };
     throw missing;

@@ -9,6 +9,7 @@ import { findInRegister } from '../../src/audit/register-findings.ts';
 import type { AuthoritiesFile } from '../../src/register/authorities.ts';
 import { composeCanonical } from '../../src/register/canonical.ts';
 import { parseEnvelope, signEnvelope } from '../../src/register/envelope.ts';
+import { fold } from '../../src/register/fold.ts';
 import { receiptPath } from '../../src/register/receipt.ts';
 import { formatInstant } from '../../src/register/time.ts';
 import { openMirror } from '../../src/sync/mirror.ts';
@@ -98,6 +99,10 @@ describe('a sound register', () => {
     await beat(desk, 26);
     await obey();
     const mirror = await register.serve();
+    const list = 'receipts/_days/2026-03-01.txt';
+    // A list may lead nowhere but to receipts.
+    const stray = 'receipts/../x/secret.json\ncheckpoint\n';
+    mirror.overrides.set(list, Buffer.concat([readFileSync(join(register.publicFolder, list)), Buffer.from(stray)]));
     const { findings } = await audit(desk, mirror.url);
     expect(findings).toEqual([]);
     expect(mirror.requests.get('receipts/_days/2026-03-02.txt')).toBe(1);
@@ -300,6 +305,21 @@ describe('findings in receipts', () => {
     ]);
   });
 
+  it('name a statement that a node left out while it applied later ones', async () => {
+    const { desk, first, notice, register } = await createSound();
+    await register.publish({ type: 'revocation', notice: notice.id, from: 'now', reference: 'R/9' });
+    for (const number of [2, 3]) await register.notice([`n${number}.example`], { reference: `N/${number}` });
+    desk.wait(30);
+    const { register: audited } = await desk.audit();
+    const { statements } = audited.read();
+    const others = statements.filter(({ statement }) => statement.reference !== 'R/9');
+    const rulesDigest = audited.digestOf(fold(others, LICENSEE, desk.nowSeconds));
+    await first.apply((receipt) => ({ ...receipt, rulesDigest }));
+    const { findings } = await audit(desk);
+    expect(findings.map(brief)).toEqual([`error released-applied R/9 ${LICENSEE} kl-1`]);
+    expect(findings[0]!.summary).toContain('without R/9:');
+  });
+
   it('name a list that nothing explains, another count of rules, another log, a longer log, and who only watches', async () => {
     const { desk, first, nodes, register } = await createSound();
     const steps: ((receipt: Awaited<ReturnType<ReceiptNode['compose']>>) => object)[] = [
@@ -327,7 +347,7 @@ describe('findings in receipts', () => {
   });
 
   it('believe a node that says what it held back, and tell of it', async () => {
-    const { desk, first, notice, register, nodes } = await createSound();
+    const { desk, first, register, nodes } = await createSound();
     const { rulesDigest } = await first.compose();
     const stopped = await register.notice(['new.example'], { reference: 'N/2' });
     desk.wait(30);
@@ -336,7 +356,11 @@ describe('findings in receipts', () => {
     await first.apply((receipt) => ({ ...receipt, rulesDigest, rejected, statements }));
     await nodes[1]!.apply();
     expect((await audit(desk)).findings.map(brief)).toEqual([`warning receipt-held N/2 ${LICENSEE} kl-1`]);
-    expect(notice.index).toBe(0);
+    // What a receipt rejects it does not apply, whatever tree it states.
+    await beat(desk, 2);
+    const { findings } = await audit(desk);
+    expect(findings.map(brief)).toContain(`warning block-slow N/2 ${LICENSEE} kl-1`);
+    expect(findings.map(brief)).not.toContain(`warning block-slow N/2 ${OTHER} jb-1`);
   });
 
   it('measure releases and blocks at each licensee, and name what was slow or never came', async () => {

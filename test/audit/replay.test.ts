@@ -336,6 +336,17 @@ describe('diff', () => {
 });
 
 describe('explainNames', () => {
+  it('heeds an exclusion from its day on, and not before', () => {
+    const register = new TestRegister();
+    const notice = register.notice(['bad.example']);
+    const exclude = [{ entry: 'e0000001', names: ['ok.bad.example'] }];
+    register.add({ type: 'variation', ...common('V/1', day(0)), notice, from: day(2), exclude });
+    const reading = auditInMemory(register).read();
+    const explain = (days: number) =>
+      explainNames(reading, ['x.ok.bad.example'], { licensee: LICENSEE, atSeconds: NOW + days * 86_400, pack });
+    expect([1, 2].map((days) => explain(days).get('x.ok.bad.example')!.blocked)).toEqual([true, false]);
+  });
+
   it('blocks exactly the names that lie in an entry in force and in none of its exclusions', () => {
     const label = fc.constantFrom('a', 'b', 'c');
     const name = fc.array(label, { minLength: 1, maxLength: 4 }).map((labels) => `${labels.join('.')}.example`);

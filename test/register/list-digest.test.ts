@@ -14,7 +14,7 @@ function build(): TestRegister {
 }
 
 describe('the digest of a list', () => {
-  it('is SHA-256 over the pack and one line of JSON for each notice', () => {
+  it('is SHA-256 over the pack and the SHA-256 of each notice as JSON, in order of id', () => {
     const register = build();
     const { folded } = register.readAt();
     const [first, second] = folded.map(({ notice }) => notice);
@@ -31,8 +31,10 @@ describe('the digest of a list', () => {
       ],
       [second!.id, second!.statement.annex.digest, [[NOW, NOW + 9 * DAY]], []],
     ].sort(([one], [other]) => (one! < other! ? -1 : 1));
-    const text = [packSha256, ...lines.map((line) => JSON.stringify(line))].map((line) => `${line}\n`).join('');
-    expect(digestList(folded, packSha256)).toBe(createHash('sha256').update(text).digest('hex'));
+    const sha256 = (bytes: Uint8Array | string) => createHash('sha256').update(bytes).digest();
+    const digests = lines.map((line) => sha256(JSON.stringify(line)));
+    const digest = sha256(Buffer.concat([Buffer.from(`${packSha256}\n`), ...digests]));
+    expect(digestList(folded, packSha256)).toBe(digest.toString('hex'));
   });
 
   it('does not depend on the order of the notices', () => {

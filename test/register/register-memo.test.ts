@@ -30,6 +30,8 @@ class ReadAgain {
   /** Changes to leaves, by name. */
   readonly changes = new Map<string, Partial<StatementLeaf>>();
   authorities = authorities;
+  /** Makes reading an annex fail as nothing of a register does. */
+  fail = false;
   envelopesRead: string[] = [];
   annexesRead: string[] = [];
 
@@ -56,6 +58,7 @@ class ReadAgain {
     const annexes = {
       read: (digest: string) => {
         this.annexesRead.push(digest);
+        if (this.fail) throw new Error('the disk is gone');
         return this.register.read(digest);
       },
     };
@@ -126,6 +129,21 @@ describe('a memo', () => {
     for (let reading = 0; reading < 3; reading++) {
       expect(again.read()).toEqual({ codes: { '0-notice': 'statement-replayed' }, names: ['a.example'] });
     }
+  });
+
+  it('loses no leaf, whatever was read meanwhile and however that ended', () => {
+    const again = new ReadAgain();
+    for (const name of ['a', 'b', 'c', 'd']) again.register.notice([`${name}.example`], { reference: name });
+    const all = ['a.example', 'b.example', 'c.example', 'd.example'];
+    expect(again.read().names).toEqual(all);
+    again.register.notice(['e.example'], { reference: 'e' });
+    const removed = again.register.leaves.splice(1, 1);
+    again.fail = true;
+    expect(() => again.read()).toThrow('the disk is gone');
+    again.fail = false;
+    again.register.leaves.push(...removed);
+    const last = again.read();
+    expect(last).toEqual({ codes: {}, names: [...all, 'e.example'] });
   });
 
   it('forgets what is gone', () => {

@@ -610,6 +610,23 @@ attack('key compromise below threshold', 'the log and one of its witnesses', asy
   await expectRefused('statement-unwitnessed');
 });
 
+attack(
+  'key compromise below threshold',
+  'one witness says that it is ten years later: nothing lapses by it',
+  async () => {
+    const { origin, logKey, witnesses } = register;
+    const root = Buffer.from(served('checkpoint').toString().split('\n')[2]!, 'base64');
+    const [first, second] = witnesses;
+    const cosigners = [
+      { name: first!.name, timeSeconds: now() + 3650 * DAY_SECONDS },
+      { name: second!.name, timeSeconds: now() + 60 },
+    ];
+    replace('checkpoint', forgeCheckpoint({ origin, size: 1, root }, logKey, cosigners));
+    expect(await node.poll()).toBeUndefined();
+    expect(node.follower.status().freshAtSeconds).toBe(now() + 60);
+  },
+);
+
 /** Polls, and requires that the new notice is held for lack of witnesses. */
 async function expectHeld(): Promise<void> {
   expect(await node.poll()).toBe('statement-unwitnessed');

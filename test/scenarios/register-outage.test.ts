@@ -96,6 +96,27 @@ describe('the witnesses are missing', () => {
     expect(node.follower.status()).toMatchObject({ size: 7, freshAtSeconds: now(), unwitnessed: 0 });
   });
 
+  test('what a log without witnesses may show is bounded: the rules stay, and no release of the true log is lost', async () => {
+    await createRegister();
+    const { id } = await register.notice(['first.example']);
+    node = startNode();
+    await node.poll();
+    const before = node.rules;
+    await register.withoutWitnesses(async () => {
+      const { sequencer } = register.site;
+      await Promise.all(Array.from({ length: 520 }, (_, i) => sequencer.append(() => Buffer.alloc(LEAF_MAX_BYTES, i))));
+      await sequencer.flush();
+    });
+    expect(await node.poll()).toBe('statement-unwitnessed');
+    expect(node.rules).toEqual(before);
+    expect(node.follower.status()).toMatchObject({ size: 1, unwitnessed: 0 });
+    pass(1);
+    await register.revoke(id);
+    await register.cosign();
+    expect(await node.poll()).toBeUndefined();
+    expect(blocked('first.example')).toEqual([]);
+  });
+
   test('one of three is not missed', async () => {
     await createRegister();
     register.witnesses[1]!.isDown = true;

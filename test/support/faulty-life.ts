@@ -2,12 +2,12 @@
  * The program of a node that dies: installed from one mirror, then following another, it kills itself as hard as can be
  * before or after one commit of its store. Prints how many commits it made when it lives.
  */
+import { generateKeyPairSync } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { ReceiptQueue } from '../../src/sync/receipt-queue.ts';
 import { TestFollower } from '../sync/test-follower.ts';
 import { FaultyStore } from './faulty-store.ts';
-import { seededKey } from './log-register.ts';
 import { LICENSEE } from './test-authority.ts';
 
 interface Life {
@@ -39,7 +39,7 @@ for (const mirror of life.mirrors) {
     },
   });
   await node.poll();
-  const identity = { licensee: LICENSEE, node: 'node-1', key: seededKey('node-1') };
+  const identity = { licensee: LICENSEE, node: 'node-1', key: generateKeyPairSync('ed25519').privateKey };
   const receipts = new ReceiptQueue(node.store, identity, 'http://127.0.0.1:9/');
   receipts.add(node.list!, node.follower.status(), life.nowSeconds, 'enforce');
   await node.close();

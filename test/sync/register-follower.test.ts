@@ -1,4 +1,6 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { createServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -7,6 +9,7 @@ import { FakeClock } from '../base/fake-clock.ts';
 import { makeFolder } from '../support/folders.ts';
 import { LogRegister, type LogRegisterOptions } from '../support/log-register.ts';
 import type { MirrorServer } from '../support/mirror-server.ts';
+import { waitUntil } from '../support/wait.ts';
 import { TestFollower, type TestFollowerOptions } from './test-follower.ts';
 
 const DAY_SECONDS = 86_400;
@@ -172,6 +175,40 @@ describe('a node', () => {
     expect(await node.poll()).toBeUndefined();
     expect(node.blocked(['a.example', 'held.example'])).toEqual(['a.example', 'held.example']);
   });
+});
+
+test('an annex that comes later than a list waits for it is in the next list', async () => {
+  await createRegister();
+  let release = () => {};
+  const held = new Promise<void>((resolve) => {
+    release = resolve;
+  });
+  const server = createServer(async (request, response) => {
+    const path = join(register.publicFolder, request.url!);
+    if (request.url!.startsWith('/annex/')) await held;
+    if (existsSync(path)) response.end(readFileSync(path));
+    else response.writeHead(404).end();
+  });
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const node = startNode({
+    mirrors: [`http://127.0.0.1:${(server.address() as AddressInfo).port}/`],
+    patienceMillis: 20,
+  });
+  await node.poll();
+  await register.notice(['late.example']);
+  await node.poll();
+  expect(node.voids).toEqual(['#0 annex-missing']);
+  const { list } = node;
+  await node.poll();
+  expect(node.list).toBe(list);
+  release();
+  await waitUntil('the annex arrives', async () => {
+    await node.poll();
+    return node.list !== list;
+  });
+  expect(node.blocked(['late.example'])).toEqual(['late.example']);
+  expect(node.voids).toEqual([]);
+  server.close();
 });
 
 test('a mirror of a register with a root of another', async () => {

@@ -1,12 +1,13 @@
 import type { KeyObject } from 'node:crypto';
-import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import fc from 'fast-check';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { writeDurably } from '../../src/base/durable-file.ts';
 import { loadTrust } from '../../src/trust/client.ts';
-import type { PublishOptions } from '../../src/trust/publish.ts';
+import { parseMetadata } from '../../src/trust/metadata.ts';
+import { type PublishOptions, publishChange } from '../../src/trust/publish.ts';
 import {
   createTrustRepository,
   publishAuthorities,
@@ -15,7 +16,7 @@ import {
   type TrustKeys,
 } from '../../src/trust/repository.ts';
 import { readFrom } from '../../src/trust/served-tree.ts';
-import { allOf, DAY, makeKeys, NOW, seededKey, THRESHOLDS, TrustFixture } from './fixture.ts';
+import { allOf, DAY, forge, makeKeys, NOW, seededKey, THRESHOLDS, TrustFixture } from './fixture.ts';
 import { PlainClient, serveFolder } from './plain-client.ts';
 
 let repository: TrustFixture;
@@ -117,6 +118,16 @@ describe('publishing', () => {
       expect(repository.read(`7.${role}.json`)!.toString()).toBe('left over by a crash');
     },
   );
+
+  it('refuses a first root below its own threshold, which no node would take as its pin', () => {
+    const folder = join(repository.folder, 'new');
+    const root = parseMetadata('root', forge(repository.read('1.root.json'), repository.keys.root.slice(1, 2)));
+    const targets = parseMetadata('targets', repository.read('1.targets.json')!);
+    const change = { root, targets, authorities: Buffer.from('{"text":1}') };
+    const attempt = () => publishChange(change, allOf(repository.keys), { folder, nowSeconds: NOW });
+    expect(attempt).toThrow(/root was signed by 1\/2/);
+    expect(existsSync(folder)).toBe(false);
+  });
 
   it('refuses to build on a tree that was tampered with', () => {
     repository.serve('1.targets.json', repository.read('1.targets.json')!.toString().replace('2026', '2027'));
