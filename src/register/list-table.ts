@@ -1,6 +1,7 @@
 import type { AnswerOptions } from '../rules/answer-template.ts';
 import { RuleTableBuilder } from '../rules/rule-table-builder.ts';
 import { countSpareNames, RuleTablePatch } from '../rules/table-patch.ts';
+import { weighTable } from '../rules/table-weight.ts';
 import { compileNotice, countEntries, type RefusedEntry, type RuleSink } from './compile.ts';
 import type { Exclusion, FoldedNotice, VariedEntry, Window } from './fold.ts';
 import { createGuard, type RefuseEntry } from './guard.ts';
@@ -261,6 +262,7 @@ export class ListTable {
       this.#noticeCount = Math.max(this.#noticeCount, notice.ordinal + 1);
     }
     this.#table = table;
+    weighTable(table);
     this.#nextEntry = nextEntry;
   }
 

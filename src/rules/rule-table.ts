@@ -15,6 +15,7 @@ import {
   TABLE_VERSION,
 } from './layout.ts';
 import { CASE_MASK, finishFirst, finishSecond, LANE_A, LANE_B, reduceTo } from './suffix-hash.ts';
+import { weighTable } from './table-weight.ts';
 
 /** What an answer says about one notice; kept in the table's description. */
 export interface RuleNotice {
@@ -99,6 +100,7 @@ export class RuleTable {
       throw new WartaError('table-damaged', 'the rule table is cut short: compile it again');
     }
     const section = (line: number, count: number) => new Uint32Array(buffer, words[line]! * LINE_BYTES, count);
+    weighTable(buffer);
     this.buffer = buffer;
     this.bytes = new Uint8Array(buffer);
     this.ruleCount = words[HEADER.RULE_COUNT]!;
