@@ -335,18 +335,20 @@ function decodeSalt(annex: Buffer, at: number, into: Buffer, to: number): boolea
   return bits === 0;
 }
 
+/** What is hashed of one entry: a zero octet, the salt, the entry. Written anew for each. */
+const LEAF = Buffer.alloc(1 + SALT_BYTES + LINE_MAX_BYTES);
+
 /** Returns the digest of an annex: the RFC 6962 root over SHA-256(0x00 ‖ salt ‖ entry). */
 function hashAnnex(annex: Buffer, ends: Uint32Array): string {
   const hashes = Buffer.allocUnsafeSlow(ends.length * HASH_BYTES);
-  const leaf = Buffer.alloc(1 + SALT_BYTES + LINE_MAX_BYTES);
   for (let line = 0, at = 0; line < ends.length; line++) {
     const middle = ends[line] - FRAME_END_BYTES;
-    if (!decodeSalt(annex, middle + MIDDLE.length, leaf, 1)) {
+    if (!decodeSalt(annex, middle + MIDDLE.length, LEAF, 1)) {
       throw new WartaError('annex-malformed', `annex line ${line + 1}: the salt is not 32 bytes in base64url`);
     }
-    const size = annex.copy(leaf, 1 + SALT_BYTES, at + HEAD.length, middle);
+    const size = annex.copy(LEAF, 1 + SALT_BYTES, at + HEAD.length, middle);
     // Text out of a one-shot hash is four times as fast as a Buffer out of it (0.3 against 1.2 µs): no object is made.
-    hashes.write(hash('sha256', leaf.subarray(0, 1 + SALT_BYTES + size), 'binary'), line * HASH_BYTES, 'latin1');
+    hashes.write(hash('sha256', LEAF.subarray(0, 1 + SALT_BYTES + size), 'binary'), line * HASH_BYTES, 'latin1');
     at = ends[line] + 1;
   }
   return foldHashes(hashes, ends.length);

@@ -181,8 +181,9 @@ export class ListTable {
 
   /** Returns a patched copy of the table; `undefined` when everything has to be compiled. */
   #patch({ known, fresh, gone, inOrder }: ListChanges, label: TableLabel): SharedArrayBuffer | undefined {
-    const added = fresh.filter((one) => one.known === undefined).map((one) => one.folded);
-    if (!inOrder || countEntries(added) > countSpareNames(this.#table!)) return undefined;
+    // A name that gets its rules anew takes as much room as a new one.
+    const entries = countEntries(fresh.map((one) => one.folded));
+    if (!inOrder || entries > countSpareNames(this.#table!)) return undefined;
     const changed = fresh.flatMap((one) => one.known ?? []);
     const patch = new RuleTablePatch(this.#table!, {
       ...this.#options(label),

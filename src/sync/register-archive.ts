@@ -36,7 +36,11 @@ export interface RegisterArchive {
   readonly annexes: AnnexSource;
   /** Fetches annexes into the cache; what cannot be had stays missing. */
   fetchAnnexes: RegisterFollower['fetchAnnexes'];
-  /** Fetches any other public file of the register; `undefined` when no mirror has it. */
+  /**
+   * Fetches any other public file of the register; `undefined` when no mirror has it.
+   *
+   * @throws {WartaError} what a mirror failed with, when none of the others has it.
+   */
   fetchFile(path: string, maxBytes: number): Promise<Uint8Array | undefined>;
   close(): Promise<void>;
 }
@@ -73,10 +77,16 @@ export async function openArchive(options: ArchiveOptions): Promise<RegisterArch
       fetchAnnexes: (wanted: readonly AnnexWanted[], verify, nowSeconds, onFetched) =>
         follower.fetchAnnexes(wanted, verify, nowSeconds, onFetched),
       async fetchFile(path, maxBytes) {
+        let failure: unknown;
         for (const mirror of mirrors) {
-          const answer = await mirror.get({ path, maxBytes });
-          if (answer.kind === 'whole') return answer.bytes;
+          try {
+            const answer = await mirror.get({ path, maxBytes });
+            if (answer.kind === 'whole') return answer.bytes;
+          } catch (error) {
+            failure = error;
+          }
         }
+        if (failure !== undefined) throw failure;
         return undefined;
       },
       close: () => follower.close(),

@@ -58,15 +58,14 @@ async function restart(folder: string, mirror: string) {
 }
 
 describe('a node is killed', () => {
-  test('before and after each of its commits: what it left is whole, never a rule too many, and it goes on', async () => {
+  test('between any two of its commits: what it left is whole, never a rule too many, and it goes on', async () => {
     const whole = await run();
     expect(whole.ended).toBe(0);
     const { commits } = JSON.parse(whole.output) as { commits: number };
     expect(commits).toBeGreaterThanOrEqual(9);
-    const points = Array.from({ length: commits }, (_, i) => i + 1).flatMap((at) => [
-      { at, when: 'before' as const },
-      { at, when: 'after' as const },
-    ]);
+    // What is on disk before a commit is what was there after the last one; what half of one leaves, other tests tell.
+    const points: { at: number; when: 'before' | 'after' }[] = [{ at: 1, when: 'before' }];
+    for (let at = 1; at <= commits; at++) points.push({ at, when: 'after' });
     const seen = new Set<string>();
     const queue = points.values();
     const work = async () => {

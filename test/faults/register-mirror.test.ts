@@ -14,6 +14,8 @@ let register: LogRegister;
 let clock: FakeClock;
 /** A node as it was before the update that the mirrors garble. */
 let folderBefore: string;
+/** Every file that a node asks for to take the update. */
+let paths: string[];
 
 beforeAll(async () => {
   clock = new FakeClock();
@@ -27,6 +29,8 @@ beforeAll(async () => {
   register.rotateTrust('next');
   register.changeAuthorities(() => {});
   await register.notice(['more.example']);
+  paths = await findPaths();
+  expect([...new Set(paths.map(kindOf))].sort()).toEqual(['annex', 'checkpoint', 'tile', 'trust']);
 });
 
 afterAll(() => register.close());
@@ -79,7 +83,6 @@ const kindOf = (path: string) =>
         ? 'tile'
         : 'annex';
 
-/** Every file that a node asks for to take the update. */
 async function findPaths(): Promise<string[]> {
   const server = await MirrorServer.start(register.publicFolder);
   const folder = copyFolder();
@@ -123,8 +126,6 @@ describe('a mirror garbles one file of an update', () => {
   test.each(faults)(
     '%s in place of each in turn: refused by code, and the update comes when it is mended',
     async (fault) => {
-      const paths = await findPaths();
-      expect([...new Set(paths.map(kindOf))].sort()).toEqual(['annex', 'checkpoint', 'tile', 'trust']);
       await Promise.all(
         paths.map(async (path) => {
           // The root after the newest is never there, which is how its end is known; so its absence is no fault.

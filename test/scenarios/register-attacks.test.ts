@@ -382,6 +382,18 @@ attack('malicious mirrors', 'an annex that one of them falsifies is fetched from
   expect(node.blocked(NAMES)).toEqual(['blocked.example', 'more.example']);
 });
 
+attack('malicious mirrors', 'one that was honest so far falsifies an annex', async () => {
+  const turning = await serve(register.publicFolder);
+  await restartNode({ mirrors: [turning.url, mirror.url], folder: makeFolder() });
+  expect(await node.poll()).toBeUndefined();
+  expect(turning.requests.size).toBeGreaterThan(4);
+  turning.fault = (path) => (path.startsWith('annex/') ? 'garbage' : undefined);
+  await register.notice(['more.example']);
+  expect(await node.poll()).toBeUndefined();
+  expect(node.incidents).toEqual([expect.stringMatching(/^annex-/)]);
+  expect(node.blocked(NAMES)).toEqual(['blocked.example', 'more.example']);
+});
+
 attack('malicious mirrors', 'what none of them can prove is not taken from any', async () => {
   const liars = await Promise.all(Array.from({ length: 3 }, () => serve(register.publicFolder)));
   for (const one of liars) one.fault = (path) => (path.startsWith('tile/') ? 'garbage' : undefined);
@@ -698,6 +710,14 @@ attack('wrong software', 'a checkpoint of this name signed by another log', asyn
   const { origin, witnesses } = register;
   const cosigners = witnesses.map(({ name }) => ({ name, timeSeconds: now() }));
   replace('checkpoint', forgeCheckpoint({ origin, size: 2, root: Buffer.alloc(32) }, seededKey('other'), cosigners));
+  await expectRefused('checkpoint-foreign');
+});
+
+attack('wrong software', 'a checkpoint of another log signed with the key and the name of this one', async () => {
+  const { origin, logKey, witnesses } = register;
+  const cosigners = witnesses.map(({ name }) => ({ name, timeSeconds: now() }));
+  const head = { origin: 'register.test/other', size: 1, root: Buffer.alloc(32) };
+  replace('checkpoint', forgeCheckpoint(head, logKey, cosigners, origin));
   await expectRefused('checkpoint-foreign');
 });
 

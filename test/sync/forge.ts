@@ -32,17 +32,18 @@ export interface FalseWitness {
   timeSeconds: number;
 }
 
-/** A checkpoint of any size and root, signed with this key, and with the keys of these witnesses of `LogRegister`. */
+/** A checkpoint of any size and root, signed with this key in this name, and by these witnesses of `LogRegister`. */
 export function forgeCheckpoint(
   head: { origin: string; size: number; root: Uint8Array },
   logKey: KeyObject,
   witnesses: readonly FalseWitness[] = [],
+  signsAs = head.origin,
 ): Buffer {
   const body = composeCheckpoint({ ...head, root: Buffer.from(head.root) });
   const cosignatures = witnesses.map(({ name, timeSeconds }) =>
     createCosigner(name, seededKey(name)).cosign(body, timeSeconds),
   );
-  return composeNote(body, [createSigner(head.origin, logKey).sign(body), ...cosignatures]);
+  return composeNote(body, [createSigner(signsAs, logKey).sign(body), ...cosignatures]);
 }
 
 /** Makes a whole TUF repository of other people's below `folder`, with these authorities. */
