@@ -1,4 +1,4 @@
-import { describeError, type ErrorCode, WartaError } from '../base/errors.ts';
+import { type ErrorCode, WartaError } from '../base/errors.ts';
 import { type AnnexTerms, type EntryTable, isExclusion, type OnEntries, parseAnnex } from './annex.ts';
 import { type Authorities, type Authority, type Officer, RELEASE_TYPES, type StatementType } from './authorities.ts';
 import { hashHex, parseCanonical } from './canonical.ts';
@@ -153,7 +153,10 @@ export function accept(verified: KnownStatement): Verdict {
 export function refuse(name: string, error: unknown, verified?: KnownStatement): Verdict {
   if (!(error instanceof WartaError) || error.code === 'store-failed') throw error;
   const { code } = error;
-  return { name, ok: false, id: verified?.id, type: verified?.statement.type, code, reason: describeError(error) };
+  // A fault in an entry quotes it, and reasons go into logs and tickets.
+  const isSealed = verified?.statement.type === 'notice' && verified.statement.annex.sealed;
+  const reason = isSealed && code === 'annex-malformed' ? 'an entry of its sealed annex is not good' : error.message;
+  return { name, ok: false, id: verified?.id, type: verified?.statement.type, code, reason };
 }
 
 /**

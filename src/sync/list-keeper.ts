@@ -162,7 +162,7 @@ export class ListKeeper {
       this.failure = '';
       this.readAtSeconds = this.#options.nowSeconds();
     } catch (error) {
-      this.#failures++;
+      if (!isWaiting(error)) this.#failures++;
       if (!this.#stopped) this.#tellFailure(error, began);
     }
   }
@@ -265,6 +265,11 @@ export class ListKeeper {
   #tell(event: ListEvent): void {
     this.#options.onEvent(event);
   }
+}
+
+/** Whether the register answers and only additions wait: a release may come at any time, so it is asked as often as ever. */
+function isWaiting(error: unknown): boolean {
+  return error instanceof WartaError && ['statement-unwitnessed', 'trust-expired'].includes(error.code);
 }
 
 function readPinned(path: string, code: ErrorCode, key: string): Buffer {

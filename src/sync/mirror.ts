@@ -1,3 +1,4 @@
+import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -47,6 +48,8 @@ const TIMEOUT_MILLIS = 10_000;
 /** A mirror that sends less than this, all requests together, is given up: it must not hold back what others have. */
 const MIN_BYTES_PER_MILLI = 32;
 const NOTHING = Buffer.alloc(0);
+/** A pipe in place of a file could keep the reader waiting for ever. */
+const READ_AT_ONCE = constants.O_RDONLY | constants.O_NONBLOCK;
 
 /** Opens a mirror: `http:` or `https:`, a `file:` URL, or a folder. */
 export function openMirror(url: string, options: MirrorOptions = {}): Mirror {
@@ -176,7 +179,7 @@ class FolderMirror implements Mirror {
 
   async get({ path, maxBytes, etag, from }: MirrorRequest): Promise<MirrorAnswer> {
     try {
-      await using file = await open(join(this.url, path), 'r');
+      await using file = await open(join(this.url, path), READ_AT_ONCE);
       const stats = await file.stat({ bigint: true });
       if (!stats.isFile()) return { kind: 'absent', bytes: NOTHING };
       const version = `"${stats.size}-${stats.mtimeNs}-${stats.ino}"`;

@@ -1,5 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { hashLeaf } from '../../src/log/merkle.ts';
 import { readRegister } from '../../src/register/read-register.ts';
 import { authorities, common, DAY, day, LICENSEE, NOW, pack, subtree, TestRegister } from './fixture.ts';
 
@@ -32,6 +33,21 @@ describe('readRegister', () => {
       ['junk', false],
     ]);
     expect(folded.map(({ entries }) => entries.name(0))).toEqual(['a.example']);
+  });
+
+  it('names no entry of a sealed notice in the reason it is void for', () => {
+    const entry = '{"action":"block","canonical":"other.example","id":"e1","raw":"secret.example","scope":"exact"}';
+    const salt = Buffer.alloc(32, 7);
+    const bytes = Buffer.from(`{"entry":${entry},"salt":"${salt.toString('base64url')}"}\n`);
+    const digest = hashLeaf(Buffer.concat([salt, Buffer.from(entry)])).toString('hex');
+    for (const sealed of [false, true]) {
+      const register = new TestRegister();
+      register.annexes.set(digest, bytes);
+      register.notice(['a.example'], { annex: { digest, entries: 1, sizeBytes: bytes.length, sealed } });
+      const [verdict] = register.readAt().verdicts;
+      expect(verdict.code).toBe('annex-malformed');
+      expect(verdict.reason!.includes('secret.example')).toBe(!sealed);
+    }
   });
 
   it('counts a statement once and reports its copies', () => {

@@ -1,3 +1,4 @@
+import { execFileSync } from 'node:child_process';
 import { mkdirSync, truncateSync, writeFileSync } from 'node:fs';
 import { createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
@@ -229,6 +230,11 @@ describe('a mirror in a folder', () => {
   ])('%s', async (_, request, outcome) => {
     expect(await get(request, local)).toBe(outcome);
     expect(await get(request, openMirror(pathToFileURL(folder).href))).toBe(outcome);
+  });
+
+  test('a pipe that nobody writes to keeps nobody waiting', async () => {
+    execFileSync('mkfifo', [join(folder, 'some/pipe')]);
+    expect(await get({ ...FILE, path: 'some/pipe' }, local)).toBe('absent:');
   });
 
   test('a file is sent again only when it is another', async () => {
