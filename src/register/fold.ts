@@ -76,12 +76,18 @@ export function fold(
   licensee: string,
   atSeconds: number,
 ): FoldedNotice<KnownNotice>[] {
-  const known = statements.filter((verified) => verified.integratedAtSeconds <= atSeconds);
-  const changes = indexChanges(known.filter(isChange), licensee);
-  const successions = indexSuccessions(known.filter(isNotice));
+  const notices: KnownNotice[] = [];
+  const known: KnownChange[] = [];
+  for (const verified of statements) {
+    if (verified.integratedAtSeconds > atSeconds) continue;
+    if (isNotice(verified)) notices.push(verified);
+    else if (isChange(verified)) known.push(verified);
+  }
+  const changes = indexChanges(known, licensee);
+  const successions = indexSuccessions(notices);
   const folded: FoldedNotice<KnownNotice>[] = [];
-  for (const notice of known) {
-    if (!isNotice(notice) || notice.entries === undefined || !isAddressedTo(notice, licensee)) continue;
+  for (const notice of notices) {
+    if (notice.entries === undefined || !isAddressedTo(notice, licensee)) continue;
     const result = foldNotice(notice, notice.entries, changes, successions.get(notice.id) ?? [], atSeconds);
     if (result !== undefined) folded.push(result);
   }

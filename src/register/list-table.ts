@@ -273,8 +273,22 @@ export class ListTable {
     for (let place = 0; place < inForce.length; place++) inForce[place].place = place;
     this.#inForce = inForce;
     const stayed = out.length === 0 ? this.#sorted : this.#sorted.filter(({ place }) => place !== NOWHERE);
-    this.#sorted = [...stayed, ...added].sort((one, other) => (one.id < other.id ? -1 : 1));
+    this.#sorted = mergeById(stayed, added);
   }
+}
+
+/** Merges notices that are in order of id with others that are not. */
+function mergeById(sorted: readonly CompiledNotice[], added: readonly CompiledNotice[]): readonly CompiledNotice[] {
+  if (added.length === 0) return sorted;
+  const rest = added.toSorted((one, other) => (one.id < other.id ? -1 : 1));
+  const merged: CompiledNotice[] = [];
+  let at = 0;
+  for (const notice of sorted) {
+    while (at < rest.length && rest[at].id < notice.id) merged.push(rest[at++]);
+    merged.push(notice);
+  }
+  while (at < rest.length) merged.push(rest[at++]);
+  return merged;
 }
 
 /** Returns the place of each notice in force by its number; new ones get the numbers from `noticeCount` on. */

@@ -74,9 +74,9 @@ export class RegisterMemo<S extends KeptStatement = KeptStatement> {
   }
 
   /** Begins a reading; under other authorities or another pack every statement is judged anew. */
-  begin({ authorities, pack }: TrustContext): void {
+  begin({ authorities, pack, known }: TrustContext): void {
     if (this.#context?.authorities !== authorities || this.#context.pack !== pack) this.#leaves.clear();
-    this.#context = { authorities, pack };
+    this.#context = { authorities, pack, known };
     this.#reading++;
     this.#leavesSeen = 0;
     this.#annexesSeen = 0;
@@ -86,6 +86,11 @@ export class RegisterMemo<S extends KeptStatement = KeptStatement> {
   end(): void {
     if (this.#leavesSeen < this.#leaves.size) forgetUnseen(this.#leaves, this.#reading);
     if (this.#annexesSeen < this.#annexes.size) forgetUnseen(this.#annexes, this.#reading);
+  }
+
+  /** Whether a leaf was judged before; one without a key never was. */
+  knows({ key }: StatementLeaf): boolean {
+    return key !== undefined && this.#leaves.has(key);
   }
 
   /** Judges a leaf by itself, or remembers how it was judged. Of two leaves with one key only the last is remembered. */

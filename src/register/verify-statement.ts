@@ -2,7 +2,7 @@ import { type ErrorCode, WartaError } from '../base/errors.ts';
 import { type AnnexTerms, type EntryTable, isExclusion, type OnEntries, parseAnnex } from './annex.ts';
 import { type Authorities, type Authority, type Officer, RELEASE_TYPES, type StatementType } from './authorities.ts';
 import { hashHex, parseCanonical } from './canonical.ts';
-import { findSigners, parseEnvelope } from './envelope.ts';
+import { type Envelope, findSigners, type KnownSignatures, parseEnvelope } from './envelope.ts';
 import { parseWith } from './fields.ts';
 import type { Instrument, Pack } from './pack.ts';
 import {
@@ -41,6 +41,8 @@ export interface StatementLeaf {
   /** Why the source holds it back: it counts only if it is a release, otherwise it is void with this code and reason. */
   readonly held?: ErrorCode;
   readonly heldReason?: string;
+  /** `envelope` as parsed, when that was done before. */
+  readonly parsed?: Envelope;
 }
 
 /** Where annexes are read from, by digest. `undefined` when there is none; must not return more than `maxBytes` + 1. */
@@ -62,6 +64,8 @@ export interface EntryReader {
 export interface TrustContext {
   readonly authorities: Authorities;
   readonly pack: Pack;
+  /** Signatures of `parsed` envelopes that were verified before. */
+  readonly known?: KnownSignatures;
 }
 
 /** A statement whose signatures, scope and dates were found good; whole, or what a memo keeps of it. */
@@ -172,7 +176,7 @@ export function checkStatement(leaf: StatementLeaf, context: TrustContext): Veri
       `it cannot be read (${leaf.unreadable}): check the file and its owner`,
     );
   }
-  const envelope = parseEnvelope(leaf.envelope);
+  const envelope = leaf.parsed ?? parseEnvelope(leaf.envelope);
   const value = parseCanonical(envelope.payload);
   const statement = parseWith(statementSchema, value, 'statement-malformed', 'statement');
   const authority = context.authorities.byId.get(statement.authority);
@@ -181,7 +185,7 @@ export function checkStatement(leaf: StatementLeaf, context: TrustContext): Veri
   const signedAtSeconds = secondsOf(statement.signedAt);
   const integratedAtSeconds = leaf.integratedAtSeconds ?? signedAtSeconds;
   const candidates = authority.officers.filter((officer) => maySign(officer, statement.type, integratedAtSeconds));
-  const signers = findSigners(envelope, candidates);
+  const signers = findSigners(envelope, candidates, context.known);
   const threshold = requiredSignatures(statement.type, authority, context.pack);
   if (signers.length < threshold) {
     throw new WartaError(

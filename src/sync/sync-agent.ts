@@ -38,7 +38,7 @@ export class SyncAgent {
 
   /**
    * Returns a new list when there is a reason for one: news, other terms, a statement signed ahead that starts to count, or
-   * nothing compiled yet. `failure` says why the source could not be asked; what it had before is compiled all the same.
+   * nothing compiled yet. Signatures are verified on every core unless `allCores` is false. `failure` says why the source could not be asked; what it had before is compiled all the same.
    *
    * @throws {WartaError} when there is nothing to compile.
    */
@@ -47,6 +47,7 @@ export class SyncAgent {
     termsDigest: string,
     nowSeconds: number,
     onProgress?: (share: number) => void,
+    allCores = true,
   ): Promise<{ list?: CompiledList; failure?: unknown }> {
     let failure: unknown;
     try {
@@ -61,6 +62,9 @@ export class SyncAgent {
     this.#termsDigest = termsDigest;
     const compiler = this.#compiler;
     const isNew = this.#isNew(this.#read(failure), nowSeconds);
+    if (isNew && allCores) {
+      await compiler.verifyAhead(this.#read(failure), nowSeconds, (share) => onProgress?.(READ_SHARE * share));
+    }
     if (isNew || this.#missing) {
       try {
         await this.#fetchAnnexes(compiler, this.#read(failure), nowSeconds, onProgress);

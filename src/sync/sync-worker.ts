@@ -106,7 +106,13 @@ async function cycle(request: Extract<SyncRequest, { kind: 'cycle' }>): Promise<
   try {
     agent ??= open();
     if (directory !== undefined) directory.authorities = request.terms.anchor;
-    const { list, failure } = await agent.cycle(request.terms, request.termsDigest, request.nowSeconds, onProgress);
+    const { list, failure } = await agent.cycle(
+      request.terms,
+      request.termsDigest,
+      request.nowSeconds,
+      onProgress,
+      !request.background,
+    );
     if (list !== undefined) {
       tell({ kind: 'list', list: reportOf(list) });
       if (list.tableChanged) saveTable(start.tableFile, list.table);
