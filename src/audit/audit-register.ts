@@ -203,6 +203,12 @@ export class AuditRegister {
     return digestList(folded, this.pinned.sha256);
   }
 
+  /** Verifies the statements with all cores, so that the first reading finds it done. */
+  verifyAhead(onStatements?: (done: number) => void): Promise<void> {
+    const context = { authorities: this.authorities, pack: this.pinned.pack };
+    return this.#memo.judgeAhead(this.#leaves, context, onStatements);
+  }
+
   /** Verifies the statements and returns which annexes are not at hand; give what can be had to `takeAnnex`. */
   findMissingAnnexes(onStatements?: (done: number) => void): readonly MissingAnnex[] {
     const { authorities, pinned, archive } = this;

@@ -40,7 +40,8 @@ export async function openRegister(place: RegisterPlace): Promise<OpenedRegister
   try {
     const annexes = withFolders(archive.annexes, place.annexFolders);
     const register = new AuditRegister({ ...archive, annexes }, packs);
-    const missing = register.findMissingAnnexes((done) => onProgress?.('statements', done, register.size));
+    await register.verifyAhead((done) => onProgress?.('statements', done, register.size));
+    const missing = register.findMissingAnnexes();
     const wanted = missing.filter(({ sealed }) => !sealed);
     const verify = ({ digest }: { digest: string }, bytes: Uint8Array) => register.takeAnnex(digest, bytes);
     await archive.fetchAnnexes(wanted, verify, nowSeconds, (done, total) => onProgress?.('annexes', done, total));

@@ -10,6 +10,7 @@ import {
   proveAnnex,
   readEntries,
 } from './annex.ts';
+import { judgeAhead, SignaturePool } from './signature-pool.ts';
 import { type KeptStatement, keepStatement, type Statement } from './statement.ts';
 import {
   type AnnexSource,
@@ -50,6 +51,9 @@ export interface KnownAnnex {
   reading: number;
 }
 
+/** Statements judged ahead between two reports of progress. */
+const PROGRESS_EVERY = 256;
+
 /**
  * What one reading of a register leaves for the next, so that ten thousand statements and one more cost one verification:
  * judged leaves by their key, for as long as authorities and pack are the same, and the entries of annexes by digest.
@@ -88,9 +92,28 @@ export class RegisterMemo<S extends KeptStatement = KeptStatement> {
     if (this.#annexesSeen < this.#annexes.size) forgetUnseen(this.#annexes, this.#reading);
   }
 
-  /** Whether a leaf was judged before; one without a key never was. */
-  knows({ key }: StatementLeaf): boolean {
-    return key !== undefined && this.#leaves.has(key);
+  /**
+   * Judges what is new before a reading does, with all cores: the signatures on other threads, the rest on this one. The
+   * reading that comes after finds it done.
+   */
+  async judgeAhead(
+    leaves: Iterable<StatementLeaf>,
+    { authorities, pack }: TrustContext,
+    onStatements?: (done: number) => void,
+  ): Promise<void> {
+    const known = new SignaturePool(authorities);
+    this.begin({ authorities, pack, known });
+    let done = 0;
+    await judgeAhead(this.#findNew(leaves), known, (leaf) => {
+      this.check(leaf);
+      if (++done % PROGRESS_EVERY === 0) onStatements?.(done);
+    });
+  }
+
+  *#findNew(leaves: Iterable<StatementLeaf>): Generator<StatementLeaf> {
+    for (const leaf of leaves) {
+      if (leaf.key !== undefined && leaf.unreadable === undefined && !this.#leaves.has(leaf.key)) yield leaf;
+    }
   }
 
   /** Judges a leaf by itself, or remembers how it was judged. Of two leaves with one key only the last is remembered. */

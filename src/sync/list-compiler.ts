@@ -4,7 +4,6 @@ import { type ListSums, ListTable } from '../register/list-table.ts';
 import { type Pack, parsePack } from '../register/pack.ts';
 import { findMissingAnnexes, type MissingAnnex, readRegister } from '../register/read-register.ts';
 import { createSlimMemo } from '../register/register-memo.ts';
-import { judgeAhead, SignaturePool } from '../register/signature-pool.ts';
 import type { AnnexSource, StatementLeaf, Verdict } from '../register/verify-statement.ts';
 import type { AnswerOptions } from '../rules/answer-template.ts';
 
@@ -48,8 +47,6 @@ type OnProgress = (share: number) => void;
 /** Shares of the work, for the progress bar: statements up to the first, annexes up to the second, then rules. */
 const STATEMENTS_SHARE = 0.35;
 const VERIFY_SHARE = 0.7;
-/** Statements between two reports of progress. */
-const PROGRESS_EVERY = 256;
 
 /**
  * Compiles one node's list again and again as the register grows: reads, verifies, folds and compiles. The first time takes
@@ -83,20 +80,8 @@ export class ListCompiler {
    * @throws {WartaError} as `compile` does.
    */
   async verifyAhead(reading: ListReading, nowSeconds: number, onProgress?: OnProgress): Promise<void> {
-    const { onStatements, ...context } = this.#contextOf(reading, nowSeconds, onProgress);
-    const pool = new SignaturePool(context.authorities);
-    this.#memo.begin({ ...context, known: pool });
-    let done = 0;
-    await judgeAhead(this.#findNew(reading.leaves), pool, (leaf) => {
-      this.#memo.check(leaf);
-      if (++done % PROGRESS_EVERY === 0) onStatements(done);
-    });
-  }
-
-  *#findNew(leaves: Iterable<StatementLeaf>): Generator<StatementLeaf> {
-    for (const leaf of leaves) {
-      if (leaf.key !== undefined && leaf.unreadable === undefined && !this.#memo.knows(leaf)) yield leaf;
-    }
+    const context = this.#contextOf(reading, nowSeconds, onProgress);
+    await this.#memo.judgeAhead(reading.leaves, context, context.onStatements);
   }
 
   /**

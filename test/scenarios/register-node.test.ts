@@ -1,4 +1,4 @@
-import { rmSync, writeFileSync } from 'node:fs';
+import { rmSync, statSync, writeFileSync } from 'node:fs';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
@@ -227,8 +227,11 @@ test('warta resolver is killed: started again without a mirror it answers as bef
   await register.notice(below('new.example'));
   site.config.register.pollSeconds = 1;
   await first.stop();
+  const savedMillis = () => statSync(join(site.folder, 'state/rules.table')).mtimeMs;
+  const before = savedMillis();
   const second = await site.startProcess();
   await waitUntil('it blocks the new name', async () => (await blocked('new.example')).length === 1);
+  await waitUntil('its table is saved', () => savedMillis() !== before);
   second.kill('SIGKILL');
   expect(await second.ended).toBe('SIGKILL');
   mirror.fault = () => 'silence';
