@@ -2,10 +2,10 @@ import { runWhenIdle } from '../base/libc.ts';
 
 /** So long only what no query wants is taken of the processor. */
 const IDLE_MILLIS = 10_000;
-/** So long after that a fifth of one core is taken: a release must not wait for a quiet hour. Then as much as there is. */
-const PACED_MILLIS = 60_000;
+/** So long after that a seventh of one core is taken: a release must not wait for a quiet hour. Then as much as there is. */
+const PACED_MILLIS = 80_000;
 /** Pauses beside work, while paced. A lower priority would do as well, but a service without privileges cannot end one. */
-const PAUSE_RATIO = 4;
+const PAUSE_RATIO = 6;
 const MAX_PAUSE_MILLIS = 500;
 
 const sleeper = new Int32Array(new SharedArrayBuffer(4));
