@@ -1,5 +1,6 @@
 /**
- * Measures following the register: `npm run bench:register [-- --statements N --entries N --rounds N --seconds N --json]`.
+ * Measures following the register: `npm run bench:register [-- --statements N --entries N --rounds N --seconds N --skip load,audit
+ * --json]`; `--heartbeats N` adds so many to the log.
  *
  * One nginx serves the register; one `warta resolver` follows it. First replay: from an empty state to enforced. Update: from
  * the moment nginx has sent the new checkpoint to the first blocked answer. Audit: `warta audit verify` from nothing, then
@@ -32,6 +33,7 @@ const { values } = parseArgs({
     heartbeats: { type: 'string', default: '0' },
     rounds: { type: 'string', default: '11' },
     seconds: { type: 'string', default: '10' },
+    skip: { type: 'string', default: '' },
     json: { type: 'boolean', default: false },
   },
 });
@@ -40,6 +42,7 @@ const entries = Number(values.entries);
 const heartbeats = Number(values.heartbeats);
 const rounds = Number(values.rounds);
 const seconds = Number(values.seconds);
+const skipped = values.skip.split(',');
 const LOAD_TIMEOUT_SECONDS = 300;
 const BATCH = 4_096;
 const WARTA = fileURLToPath(new URL('../src/cli/warta.ts', import.meta.url));
@@ -92,8 +95,9 @@ figures.updateMedianMillis = medianOf(latencies);
 figures.updateWorstMillis = Math.max(...latencies);
 figures.updateBytesOverBar = Math.max(...received);
 
-Object.assign(figures, await measureLoad(first));
-if (process.env.NO_AUDIT === undefined) Object.assign(figures, measureAudit());
+if (!skipped.includes('load')) Object.assign(figures, await measureLoad(first));
+else await first.stop();
+if (!skipped.includes('audit')) Object.assign(figures, measureAudit());
 await Promise.all([mirror.stop(), register.close()]);
 await upstream.close();
 
