@@ -24,6 +24,9 @@ export class LeafRecords {
   readonly #records: LeafRecord[] = [];
   /** Latest time of any leaf so far: none after it may be earlier. */
   #latestSeconds = 0;
+  /** The leaves as the register's reader takes them, and the time that those after it are held by: made once. */
+  readonly #leaves: StatementLeaf[] = [];
+  #trustedUntilSeconds = Number.NaN;
 
   get count(): number {
     return this.#records.length;
@@ -44,6 +47,7 @@ export class LeafRecords {
   truncate(count: number): void {
     if (count >= this.#records.length) return;
     this.#records.length = count;
+    this.#leaves.length = Math.min(this.#leaves.length, count);
     this.#latestSeconds = 0;
     for (const { integratedAtSeconds } of this.#records) {
       this.#latestSeconds = Math.max(this.#latestSeconds, integratedAtSeconds);
@@ -58,11 +62,17 @@ export class LeafRecords {
   }
 
   /**
-   * Yields the leaves for the register's reader. An addition that was integrated after `trustedUntilSeconds` is held:
+   * Returns the leaves for the register's reader, good until the next call. An addition that was integrated after `trustedUntilSeconds` is held:
    * whether its signers still may sign was not known any more by then.
    */
-  *leaves(trustedUntilSeconds: number): Generator<StatementLeaf> {
-    for (const record of this.#records) yield toStatementLeaf(record, trustedUntilSeconds, record.name);
+  leaves(trustedUntilSeconds: number): readonly StatementLeaf[] {
+    if (trustedUntilSeconds !== this.#trustedUntilSeconds) this.#leaves.length = 0;
+    this.#trustedUntilSeconds = trustedUntilSeconds;
+    while (this.#leaves.length < this.#records.length) {
+      const record = this.#records[this.#leaves.length]!;
+      this.#leaves.push(toStatementLeaf(record, trustedUntilSeconds, record.name));
+    }
+    return this.#leaves;
   }
 }
 

@@ -4,6 +4,8 @@ import type { ListTerms } from './sync-link.ts';
 
 /** Share of the work that is done once the annexes are fetched, for the progress bar. */
 const FETCH_SHARE = 0.8;
+/** New leaves from which verifying on every core is worth looking for them. */
+const MANY_LEAVES = 64;
 /** Share of the work that judging the statements is. */
 const READ_SHARE = 0.3;
 /** How long a list waits for the annexes of new notices, which may be large: a release beside them must not wait longer. */
@@ -21,6 +23,8 @@ export class SyncAgent {
   #compiler: ListCompiler | undefined;
   #termsDigest = '';
   #fingerprint = '';
+  /** Leaves there were at the last compilation. */
+  #leafCount = 0;
   #last: CompiledList | undefined;
   /** Whether annexes were missing at the last look, and how many have come since the last compilation. */
   #missing = false;
@@ -62,7 +66,9 @@ export class SyncAgent {
     this.#termsDigest = termsDigest;
     const compiler = this.#compiler;
     const isNew = this.#isNew(this.#read(failure), nowSeconds);
-    if (isNew && allCores) {
+    const { leafCount = 0 } = this.#read(failure);
+    const isMany = this.#last === undefined || leafCount - this.#leafCount >= MANY_LEAVES;
+    if (isNew && isMany && allCores) {
       await compiler.verifyAhead(this.#read(failure), nowSeconds, (share) => onProgress?.(READ_SHARE * share));
     }
     if (isNew || this.#missing) {
@@ -78,6 +84,7 @@ export class SyncAgent {
       onProgress?.(FETCH_SHARE + (1 - FETCH_SHARE) * share),
     );
     this.#arrived = 0;
+    this.#leafCount = leafCount;
     this.#fingerprint = reading.fingerprint;
     this.#last = list;
     return { list, failure };
