@@ -92,14 +92,6 @@ export class AuditReading {
 /** Forgets nothing from one reading to the next: an audit reads now more leaves of one log, now fewer. */
 class LastingMemo extends RegisterMemo<KeptStatement> {
   override end(): void {}
-
-  /** What was sorted among fewer leaves has no place among all. */
-  override sort(
-    leaves: Parameters<RegisterMemo<KeptStatement>['sort']>[0],
-    compare: Parameters<RegisterMemo<KeptStatement>['sort']>[1],
-  ): void {
-    leaves.sort(compare);
-  }
 }
 
 /** A register to audit: its archive, and the policy pack that its authorities pin. Everything it tells is verified. */

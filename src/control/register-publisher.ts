@@ -2,6 +2,7 @@ import { type Clock, systemClock } from '../base/clock.ts';
 import { WartaError } from '../base/errors.ts';
 import type { LogStorage } from '../log/log-storage.ts';
 import type { Sequencer } from '../log/sequencer.ts';
+import { annexPath } from '../register/annex.ts';
 import { RELEASE_TYPES } from '../register/authorities.ts';
 import { composeLeaf } from '../register/leaf.ts';
 import { reachOf } from '../register/statement.ts';
@@ -17,7 +18,6 @@ import {
 } from '../register/verify-statement.ts';
 import { composeHeartbeat, type HeartbeatTerms } from './heartbeat.ts';
 import type { CurrentTrust, PublishedTrust } from './published-trust.ts';
-import { annexPath } from './register-tree.ts';
 import { StatementIndex } from './statement-index.ts';
 
 /** What a publisher works with. */

@@ -2,11 +2,6 @@ import { WartaError } from '../base/errors.ts';
 import type { LogStorage } from '../log/log-storage.ts';
 import { bundlePath, parseBundle, TILE_WIDTH } from '../log/tile.ts';
 
-/** Returns where an annex lies: open ones in the public tree, sealed ones in a tree of their own. */
-export function annexPath(digest: string, sealed: boolean): string {
-  return `${sealed ? 'sealed' : 'annex'}/${digest.slice(0, 2)}/${digest}.jsonl`;
-}
-
 /**
  * Reads the leaves from `from` up to `size` of a log of `size` leaves, a bundle at a time.
  *

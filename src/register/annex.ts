@@ -30,6 +30,11 @@ const MIDDLE = Buffer.from(',"salt":"');
 const TAIL = Buffer.from('"}');
 const FRAME_END_BYTES = MIDDLE.length + SALT_TEXT_LENGTH + TAIL.length;
 
+/** Returns where an annex lies in a register's tree; sealed ones are in a tree of their own, which no mirror has. */
+export function annexPath(digest: string, sealed: boolean): string {
+  return `${sealed ? 'sealed' : 'annex'}/${digest.slice(0, 2)}/${digest}.jsonl`;
+}
+
 /** An entry as it stands in an annex; `canonical` is the host name even when the scope is `url`. */
 const entrySchema = z
   .strictObject({

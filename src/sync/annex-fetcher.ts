@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { WartaError } from '../base/errors.ts';
+import { annexPath } from '../register/annex.ts';
 import type { IncidentBook } from './incident-book.ts';
 import type { Mirror } from './mirror.ts';
 import type { NodeStore } from './node-store.ts';
@@ -27,11 +28,6 @@ export interface AnnexFetcherOptions {
   readonly mirrors: readonly Mirror[];
   readonly sealed?: SealedSource;
   readonly incidents: IncidentBook;
-}
-
-/** Path of an annex below a mirror's root. */
-export function annexPath(digest: string, sealed: boolean): string {
-  return `${sealed ? 'sealed' : 'annex'}/${digest.slice(0, 2)}/${digest}.jsonl`;
 }
 
 /** One call's share of the work. */

@@ -5,9 +5,9 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import type { FastifyInstance, LightMyRequestResponse } from 'fastify';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { annexPath } from '../../src/control/register-tree.ts';
 import { SUBMISSION_TYPE } from '../../src/control/submission.ts';
 import { submitStatement } from '../../src/control/submit-statement.ts';
+import { annexPath } from '../../src/register/annex.ts';
 import { publicKeyOf } from '../../src/register/key.ts';
 import {
   RECEIPT_MAX_BYTES,

@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
 import { type LogEvent, LogSite } from '../../src/control/log-site.ts';
 import { readLogStatus } from '../../src/control/log-status.ts';
-import { annexPath } from '../../src/control/register-tree.ts';
+import { annexPath } from '../../src/register/annex.ts';
 import { writePrivateKey } from '../../src/register/key.ts';
 import { loadTrust } from '../../src/trust/client.ts';
 import { collectTree, readFrom } from '../../src/trust/served-tree.ts';

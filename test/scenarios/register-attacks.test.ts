@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
-import { annexPath } from '../../src/control/register-tree.ts';
 import { bundlePath, composeBundle, parseBundle } from '../../src/log/tile.ts';
+import { annexPath } from '../../src/register/annex.ts';
 import { parseEnvelope, signEnvelope } from '../../src/register/envelope.ts';
 import { publicKeyOf } from '../../src/register/key.ts';
 import { type Receipt, signReceipt } from '../../src/register/receipt.ts';

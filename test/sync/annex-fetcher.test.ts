@@ -1,7 +1,8 @@
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { WartaError } from '../../src/base/errors.ts';
-import { AnnexFetcher, annexPath } from '../../src/sync/annex-fetcher.ts';
+import { annexPath } from '../../src/register/annex.ts';
+import { AnnexFetcher } from '../../src/sync/annex-fetcher.ts';
 import { IncidentBook } from '../../src/sync/incident-book.ts';
 import type { Mirror, MirrorAnswer, MirrorRequest } from '../../src/sync/mirror.ts';
 import { SqliteNodeStore } from '../../src/sync/node-store.ts';
