@@ -14,7 +14,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { stringify } from 'yaml';
-import { composeHeartbeat } from '../src/control/heartbeat.ts';
+import { composeHeartbeat } from '../src/control/publishing/heartbeat.ts';
 import { composeLeaf } from '../src/register/leaf.ts';
 import { LogRegister, signerOf } from '../test/support/log-register.ts';
 import { findFreePort } from '../test/support/ports.ts';

@@ -5,22 +5,22 @@ import { connect } from 'node:net';
 import { join } from 'node:path';
 import type { FastifyInstance, LightMyRequestResponse } from 'fastify';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { SUBMISSION_TYPE } from '../../src/control/submission.ts';
-import { submitStatement } from '../../src/control/submit-statement.ts';
-import { annexPath } from '../../src/register/annex.ts';
-import { publicKeyOf } from '../../src/register/key.ts';
+import { SUBMISSION_TYPE } from '../../../src/control/publishing/submission.ts';
+import { submitStatement } from '../../../src/control/publishing/submit-statement.ts';
+import { annexPath } from '../../../src/register/annex.ts';
+import { publicKeyOf } from '../../../src/register/key.ts';
 import {
   RECEIPT_MAX_BYTES,
   type Receipt,
   receiptListPath,
   receiptPath,
   signReceipt,
-} from '../../src/register/receipt.ts';
-import { formatInstant } from '../../src/register/time.ts';
-import { composeCredential } from '../../src/sync/node-identity.ts';
-import { FakeClock } from '../base/fake-clock.ts';
-import { makeFolder } from '../support/folders.ts';
-import { LogRegister, type Published, seededKey } from '../support/log-register.ts';
+} from '../../../src/register/receipt.ts';
+import { formatInstant } from '../../../src/register/time.ts';
+import { composeCredential } from '../../../src/sync/node-identity.ts';
+import { FakeClock } from '../../base/fake-clock.ts';
+import { makeFolder } from '../../support/folders.ts';
+import { LogRegister, type Published, seededKey } from '../../support/log-register.ts';
 
 const LICENSEE = 'NSP(I)/2021/001';
 const nodeKey = seededKey('node kl-1');

@@ -1,6 +1,6 @@
-import { WartaError } from '../base/errors.ts';
-import type { LogStorage } from '../log/log-storage.ts';
-import { type EnrolledNode, NODES_MAX_BYTES, NodeRegistry } from '../register/receipt.ts';
+import { WartaError } from '../../base/errors.ts';
+import type { LogStorage } from '../../log/log-storage.ts';
+import { type EnrolledNode, NODES_MAX_BYTES, NodeRegistry } from '../../register/receipt.ts';
 
 /** Where enrolled nodes are listed in the register's tree. */
 export const NODES_PATH = 'nodes.json';

@@ -1,6 +1,6 @@
-import { WartaError } from '../base/errors.ts';
-import type { LogStorage } from '../log/log-storage.ts';
-import { bundlePath, parseBundle, TILE_WIDTH } from '../log/tile.ts';
+import { WartaError } from '../../base/errors.ts';
+import type { LogStorage } from '../../log/log-storage.ts';
+import { bundlePath, parseBundle, TILE_WIDTH } from '../../log/tile.ts';
 
 /**
  * Reads the leaves from `from` up to `size` of a log of `size` leaves, a bundle at a time.

@@ -1,6 +1,6 @@
 import { decodeJwt, jwtVerify } from 'jose';
-import { WartaError } from '../base/errors.ts';
-import type { NodeRegistry } from '../register/receipt.ts';
+import { WartaError } from '../../base/errors.ts';
+import type { NodeRegistry } from '../../register/receipt.ts';
 
 /** Longest life of a credential, from `iat` to `exp`. */
 export const CREDENTIAL_MAX_SECONDS = 300;

@@ -2,8 +2,8 @@ import { readFileSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import { parse } from 'yaml';
 import { z } from 'zod';
-import { describeError, WartaError } from '../base/errors.ts';
-import { parseWith, slug, text } from '../register/fields.ts';
+import { describeError, WartaError } from '../../base/errors.ts';
+import { parseWith, slug, text } from '../../register/fields.ts';
 
 const path = z.string().min(1).max(4096);
 const seconds = z.int().min(1).max(86_400);

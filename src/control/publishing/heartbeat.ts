@@ -1,7 +1,7 @@
-import { composeCanonical } from '../register/canonical.ts';
-import { type Signer, signEnvelope } from '../register/envelope.ts';
-import type { Statement } from '../register/statement.ts';
-import { formatInstant } from '../register/time.ts';
+import { composeCanonical } from '../../register/canonical.ts';
+import { type Signer, signEnvelope } from '../../register/envelope.ts';
+import type { Statement } from '../../register/statement.ts';
+import { formatInstant } from '../../register/time.ts';
 
 /** Who signs heartbeats and how often. The key is online, so its officer's `may` in authorities.json is `[heartbeat]`. */
 export interface HeartbeatTerms {

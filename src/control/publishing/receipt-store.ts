@@ -1,8 +1,8 @@
-import type { Clock } from '../base/clock.ts';
-import { WartaError } from '../base/errors.ts';
-import type { LogStorage } from '../log/log-storage.ts';
-import { type Receipt, receiptListPath, receiptPath, verifyReceipt } from '../register/receipt.ts';
-import { formatInstant, secondsOf } from '../register/time.ts';
+import type { Clock } from '../../base/clock.ts';
+import { WartaError } from '../../base/errors.ts';
+import type { LogStorage } from '../../log/log-storage.ts';
+import { type Receipt, receiptListPath, receiptPath, verifyReceipt } from '../../register/receipt.ts';
+import { formatInstant, secondsOf } from '../../register/time.ts';
 import type { NodesFile } from './nodes-file.ts';
 import { TokenBuckets } from './token-bucket.ts';
 

@@ -1,21 +1,21 @@
 import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { LogSite } from '../../src/control/log-site.ts';
-import { PublishedTrust } from '../../src/control/published-trust.ts';
-import { RegisterPublisher } from '../../src/control/register-publisher.ts';
-import { readLeaves } from '../../src/control/register-tree.ts';
-import { DirectoryStorage } from '../../src/log/directory-storage.ts';
-import { Sequencer } from '../../src/log/sequencer.ts';
-import { annexPath } from '../../src/register/annex.ts';
-import type { AuthoritiesFile } from '../../src/register/authorities.ts';
-import { composeCanonical } from '../../src/register/canonical.ts';
-import { parseEnvelope, signEnvelope } from '../../src/register/envelope.ts';
-import { parseLeaf } from '../../src/register/leaf.ts';
-import { FakeClock } from '../base/fake-clock.ts';
-import { makeFolder } from '../support/folders.ts';
-import { LogRegister, type Published, signerOf } from '../support/log-register.ts';
-import { PACK_FILE, type SignedStatement, type StatementDraft } from '../support/test-authority.ts';
+import { LogSite } from '../../../src/control/publishing/log-site.ts';
+import { PublishedTrust } from '../../../src/control/publishing/published-trust.ts';
+import { RegisterPublisher } from '../../../src/control/publishing/register-publisher.ts';
+import { readLeaves } from '../../../src/control/publishing/register-tree.ts';
+import { DirectoryStorage } from '../../../src/log/directory-storage.ts';
+import { Sequencer } from '../../../src/log/sequencer.ts';
+import { annexPath } from '../../../src/register/annex.ts';
+import type { AuthoritiesFile } from '../../../src/register/authorities.ts';
+import { composeCanonical } from '../../../src/register/canonical.ts';
+import { parseEnvelope, signEnvelope } from '../../../src/register/envelope.ts';
+import { parseLeaf } from '../../../src/register/leaf.ts';
+import { FakeClock } from '../../base/fake-clock.ts';
+import { makeFolder } from '../../support/folders.ts';
+import { LogRegister, type Published, signerOf } from '../../support/log-register.ts';
+import { PACK_FILE, type SignedStatement, type StatementDraft } from '../../support/test-authority.ts';
 
 const HOUR = 3_600_000;
 

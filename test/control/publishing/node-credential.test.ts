@@ -1,11 +1,11 @@
 import { hash, sign } from 'node:crypto';
 import { SignJWT } from 'jose';
 import { describe, expect, it } from 'vitest';
-import { verifyCredential } from '../../src/control/node-credential.ts';
-import { publicKeyOf } from '../../src/register/key.ts';
-import { NodeRegistry } from '../../src/register/receipt.ts';
-import { composeCredential } from '../../src/sync/node-identity.ts';
-import { keys, NOW } from '../register/fixture.ts';
+import { verifyCredential } from '../../../src/control/publishing/node-credential.ts';
+import { publicKeyOf } from '../../../src/register/key.ts';
+import { NodeRegistry } from '../../../src/register/receipt.ts';
+import { composeCredential } from '../../../src/sync/node-identity.ts';
+import { keys, NOW } from '../../register/fixture.ts';
 
 const ORIGIN = 'register.test/log';
 const PATH = `sealed/ab/${'ab'.repeat(32)}.jsonl`;

@@ -1,11 +1,11 @@
-import { type Clock, systemClock } from '../base/clock.ts';
-import { WartaError } from '../base/errors.ts';
-import type { LogStorage } from '../log/log-storage.ts';
-import type { Sequencer } from '../log/sequencer.ts';
-import { annexPath } from '../register/annex.ts';
-import { RELEASE_TYPES } from '../register/authorities.ts';
-import { composeLeaf } from '../register/leaf.ts';
-import { reachOf } from '../register/statement.ts';
+import { type Clock, systemClock } from '../../base/clock.ts';
+import { WartaError } from '../../base/errors.ts';
+import type { LogStorage } from '../../log/log-storage.ts';
+import type { Sequencer } from '../../log/sequencer.ts';
+import { annexPath } from '../../register/annex.ts';
+import { RELEASE_TYPES } from '../../register/authorities.ts';
+import { composeLeaf } from '../../register/leaf.ts';
+import { reachOf } from '../../register/statement.ts';
 import {
   type AnnexSource,
   attachAnnex,
@@ -15,7 +15,7 @@ import {
   isNotice,
   readDirectly,
   type VerifiedStatement,
-} from '../register/verify-statement.ts';
+} from '../../register/verify-statement.ts';
 import { composeHeartbeat, type HeartbeatTerms } from './heartbeat.ts';
 import type { CurrentTrust, PublishedTrust } from './published-trust.ts';
 import { StatementIndex } from './statement-index.ts';

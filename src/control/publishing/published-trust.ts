@@ -1,8 +1,8 @@
-import type { LogStorage } from '../log/log-storage.ts';
-import { type Authorities, parseAuthorities } from '../register/authorities.ts';
-import { type Pack, parsePack } from '../register/pack.ts';
-import { loadTrust } from '../trust/client.ts';
-import { collectTree } from '../trust/served-tree.ts';
+import type { LogStorage } from '../../log/log-storage.ts';
+import { type Authorities, parseAuthorities } from '../../register/authorities.ts';
+import { type Pack, parsePack } from '../../register/pack.ts';
+import { loadTrust } from '../../trust/client.ts';
+import { collectTree } from '../../trust/served-tree.ts';
 
 /** What the publisher judges statements by at one moment. */
 export interface CurrentTrust {

@@ -1,10 +1,10 @@
-import { WartaError } from '../base/errors.ts';
-import { openCheckpoint } from '../log/checkpoint.ts';
-import { DirectoryStorage } from '../log/directory-storage.ts';
-import type { LogStorage } from '../log/log-storage.ts';
-import { CHECKPOINT_PATH } from '../log/sequencer.ts';
-import { parseLeaf } from '../register/leaf.ts';
-import { formatInstant } from '../register/time.ts';
+import { WartaError } from '../../base/errors.ts';
+import { openCheckpoint } from '../../log/checkpoint.ts';
+import { DirectoryStorage } from '../../log/directory-storage.ts';
+import type { LogStorage } from '../../log/log-storage.ts';
+import { CHECKPOINT_PATH } from '../../log/sequencer.ts';
+import { parseLeaf } from '../../register/leaf.ts';
+import { formatInstant } from '../../register/time.ts';
 import type { LogConfig } from './log-config.ts';
 import { openTrust } from './log-site.ts';
 import { openPublicTree } from './public-tree.ts';

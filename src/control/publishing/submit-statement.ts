@@ -1,7 +1,7 @@
 import { Readable } from 'node:stream';
 import { Agent, request } from 'undici';
-import { describeError, type ErrorCode, WartaError } from '../base/errors.ts';
-import { composeCanonical } from '../register/canonical.ts';
+import { describeError, type ErrorCode, WartaError } from '../../base/errors.ts';
+import { composeCanonical } from '../../register/canonical.ts';
 import { SUBMISSION_TYPE } from './submission.ts';
 
 /** Where the log put a statement, as it answers. */

@@ -1,8 +1,8 @@
 import { join } from 'node:path';
-import { readPrivateKey } from '../register/key.ts';
-import { loadTrust } from '../trust/client.ts';
-import { refreshTimestamp } from '../trust/repository.ts';
-import { collectTree, readFrom } from '../trust/served-tree.ts';
+import { readPrivateKey } from '../../register/key.ts';
+import { loadTrust } from '../../trust/client.ts';
+import { refreshTimestamp } from '../../trust/repository.ts';
+import { collectTree, readFrom } from '../../trust/served-tree.ts';
 import type { LogConfig } from './log-config.ts';
 
 /** A timestamp is signed anew when it is valid for less than this: it is made for a week, so this is done every day. */

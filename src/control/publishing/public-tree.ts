@@ -1,7 +1,7 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { DirectoryStorage } from '../log/directory-storage.ts';
-import type { LogStorage } from '../log/log-storage.ts';
+import { DirectoryStorage } from '../../log/directory-storage.ts';
+import type { LogStorage } from '../../log/log-storage.ts';
 import type { LogConfig } from './log-config.ts';
 import { NODES_PATH } from './nodes-file.ts';
 
@@ -15,7 +15,7 @@ export async function openPublicTree({ bucket, public: folder }: LogConfig): Pro
   if (bucket === undefined) return new DirectoryStorage(folder);
   const { name, prefix, region, endpoint, conditionalWrites } = bucket;
   // The client library takes a third of a second to load, which no other log need wait for.
-  const { createS3Client, S3Storage } = await import('../log/s3-storage.ts');
+  const { createS3Client, S3Storage } = await import('../../log/s3-storage.ts');
   return new S3Storage({ client: createS3Client({ endpoint, region }), bucket: name, prefix, conditionalWrites });
 }
 

@@ -1,6 +1,6 @@
 import type { Readable } from 'node:stream';
-import { WartaError } from '../base/errors.ts';
-import { STATEMENT_MAX_BYTES } from '../register/statement.ts';
+import { WartaError } from '../../base/errors.ts';
+import { STATEMENT_MAX_BYTES } from '../../register/statement.ts';
 
 /** Content type of a submission: the envelope in one line, a line feed, then the annex file as it is, if there is one. */
 export const SUBMISSION_TYPE = 'application/vnd.warta.submission';

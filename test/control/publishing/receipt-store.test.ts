@@ -1,12 +1,12 @@
 import { beforeEach, describe, expect, it } from 'vitest';
-import { NodesFile } from '../../src/control/nodes-file.ts';
-import { ReceiptStore } from '../../src/control/receipt-store.ts';
-import { publicKeyOf } from '../../src/register/key.ts';
-import { type Receipt, receiptListPath, receiptPath, signReceipt } from '../../src/register/receipt.ts';
-import { formatInstant } from '../../src/register/time.ts';
-import { FakeClock } from '../base/fake-clock.ts';
-import { MemoryStorage } from '../log/memory-storage.ts';
-import { keys } from '../register/fixture.ts';
+import { NodesFile } from '../../../src/control/publishing/nodes-file.ts';
+import { ReceiptStore } from '../../../src/control/publishing/receipt-store.ts';
+import { publicKeyOf } from '../../../src/register/key.ts';
+import { type Receipt, receiptListPath, receiptPath, signReceipt } from '../../../src/register/receipt.ts';
+import { formatInstant } from '../../../src/register/time.ts';
+import { FakeClock } from '../../base/fake-clock.ts';
+import { MemoryStorage } from '../../log/memory-storage.ts';
+import { keys } from '../../register/fixture.ts';
 
 const ORIGIN = 'register.test/log';
 const BURST = 500;

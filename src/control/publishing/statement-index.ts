@@ -1,7 +1,7 @@
-import type { LogStorage } from '../log/log-storage.ts';
-import { hashHex } from '../register/canonical.ts';
-import { parseEnvelope } from '../register/envelope.ts';
-import { type Leaf, parseLeaf } from '../register/leaf.ts';
+import type { LogStorage } from '../../log/log-storage.ts';
+import { hashHex } from '../../register/canonical.ts';
+import { parseEnvelope } from '../../register/envelope.ts';
+import { type Leaf, parseLeaf } from '../../register/leaf.ts';
 import { readLeaves } from './register-tree.ts';
 
 /**

@@ -1,16 +1,16 @@
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it, vi } from 'vitest';
-import { type LogEvent, LogSite } from '../../src/control/log-site.ts';
-import { readLogStatus } from '../../src/control/log-status.ts';
-import { annexPath } from '../../src/register/annex.ts';
-import { writePrivateKey } from '../../src/register/key.ts';
-import { loadTrust } from '../../src/trust/client.ts';
-import { collectTree, readFrom } from '../../src/trust/served-tree.ts';
-import { FakeClock } from '../base/fake-clock.ts';
-import { ConditionalS3 } from '../log/conditional-s3.ts';
-import { makeFolder } from '../support/folders.ts';
-import { LogRegister } from '../support/log-register.ts';
+import { type LogEvent, LogSite } from '../../../src/control/publishing/log-site.ts';
+import { readLogStatus } from '../../../src/control/publishing/log-status.ts';
+import { annexPath } from '../../../src/register/annex.ts';
+import { writePrivateKey } from '../../../src/register/key.ts';
+import { loadTrust } from '../../../src/trust/client.ts';
+import { collectTree, readFrom } from '../../../src/trust/served-tree.ts';
+import { FakeClock } from '../../base/fake-clock.ts';
+import { ConditionalS3 } from '../../log/conditional-s3.ts';
+import { makeFolder } from '../../support/folders.ts';
+import { LogRegister } from '../../support/log-register.ts';
 
 const DAY_MILLIS = 86_400_000;
 
