@@ -18,6 +18,7 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
   trust: ['base'],
   sync: ['base', 'rules', 'register', 'log', 'trust', 'metrics'],
   control: ['base', 'register', 'log', 'trust', 'metrics'],
+  store: ['base', 'control'],
   audit: ['base', 'dns', 'rules', 'register', 'log', 'trust', 'sync'],
   cli: [
     'base',
@@ -31,9 +32,13 @@ const MAY_IMPORT: Record<string, readonly string[]> = {
     'trust',
     'sync',
     'control',
+    'store',
     'audit',
   ],
 };
+
+/** What `store` implements, which is all that it sees of `control`. */
+const STORE_INTERFACES = ['control/store.ts', 'control/access/roles.ts'];
 
 /** What enforcement must survive without. */
 const CONTROL_PLANE = ['register', 'log', 'trust', 'sync', 'control', 'audit', 'store'];
@@ -113,6 +118,15 @@ describe('the source', () => {
           .map((target) => `${relative(SOURCE, file)} imports ${relative(SOURCE, target)}`),
       );
     expect(wrong).toEqual([]);
+  });
+
+  it('of the store sees nothing of control but the interfaces it implements', () => {
+    const seen = [...imports]
+      .filter(([file]) => folderOf(file) === 'store')
+      .flatMap(([, targets]) => targets.map((target) => relative(SOURCE, target)))
+      .filter((target) => target.startsWith('control/'));
+    expect(seen).toContain('control/store.ts');
+    expect(seen.filter((target) => !STORE_INTERFACES.includes(target))).toEqual([]);
   });
 
   it('of the resolver reaches no file of the control plane, directly or through others', () => {

@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
+import { hasPostgres } from './support/postgres.ts';
 import { hasProgram } from './support/programs.ts';
 import { TOP_SITES_FILE, TOP_SITES_FOLDER } from './support/top-sites.ts';
 
@@ -20,10 +21,12 @@ const PROGRAMS = [
     debianPackage: 'golang-golang-x-mod-dev',
     suites: 'interop/go-log',
   },
+  { program: 'postgres', isPresent: hasPostgres, debianPackage: 'postgresql', suites: 'store, control on PostgreSQL' },
 ] as const;
 
-/** Whether what tests run is installed: a program, or the file that a package of another kind has. */
+/** Whether what tests run is installed: a program, the file that a package of another kind has, or what its own check says. */
 function isPresent(entry: (typeof PROGRAMS)[number]): boolean {
+  if ('isPresent' in entry) return entry.isPresent();
   return 'file' in entry ? existsSync(entry.file) : hasProgram(entry.program);
 }
 

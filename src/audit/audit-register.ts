@@ -4,9 +4,9 @@ import { parseEnvelope } from '../register/envelope.ts';
 import { type FoldedNotice, fold } from '../register/fold.ts';
 import { digestList } from '../register/list-digest.ts';
 import type { Pack } from '../register/pack.ts';
-import { findMissingAnnexes, type MissingAnnex, readRegister } from '../register/read-register.ts';
-import { RegisterMemo } from '../register/register-memo.ts';
-import { type KeptStatement, keepStatement, type Notice, reachOf } from '../register/statement.ts';
+import { findMissingAnnexes, readRegister } from '../register/read-register.ts';
+import { type MissingAnnex, RegisterMemo } from '../register/register-memo.ts';
+import { type KeptStatement, keepStatement, type Notice, reachOf, type Statement } from '../register/statement.ts';
 import {
   checkStatement,
   isChange,
@@ -102,7 +102,7 @@ export class AuditRegister {
   /** Leaves that the log shows without enough witnesses: nothing is read from them. */
   readonly unwitnessed: number;
   readonly #leaves: readonly StatementLeaf[];
-  readonly #memo = new LastingMemo((statement) => keepStatement(statement, (value) => value));
+  readonly #memo = new LastingMemo(keepForReports);
   readonly #indexByName: ReadonlyMap<string, number>;
   /** For each leaf the latest time of all leaves up to it: what a reader of the log then knew. */
   readonly #knownSeconds: readonly number[];
@@ -195,10 +195,11 @@ export class AuditRegister {
     return digestList(folded, this.pinned.sha256);
   }
 
-  /** Verifies the statements with all cores, so that the first reading finds it done. */
+  /** Verifies the statements with all cores, and reads annexes meanwhile, so that the first reading finds it done. */
   verifyAhead(onStatements?: (done: number) => void): Promise<void> {
-    const context = { authorities: this.authorities, pack: this.pinned.pack };
-    return this.#memo.judgeAhead(this.#leaves, context, onStatements);
+    const { authorities, pinned, archive } = this;
+    const context = { authorities, pack: pinned.pack, nowSeconds: 0, annexes: archive.annexes, onStatements };
+    return this.#memo.judgeAhead(this.#leaves, context);
   }
 
   /** Verifies the statements and returns which annexes are not at hand; give what can be had to `takeAnnex`. */
@@ -263,6 +264,11 @@ export class AuditRegister {
     }
     return sealed;
   }
+}
+
+/** Returns what is kept of a statement: reports name heartbeats too. */
+function keepForReports(statement: Statement): KeptStatement {
+  return statement.type === 'heartbeat' ? statement : keepStatement(statement, (value) => value);
 }
 
 /** Returns the ids of entries that changes name, by notice. */

@@ -50,7 +50,7 @@ function writeFully(file: number, bytes: Uint8Array): void {
 }
 
 /** Makes a rename in `folder` survive a power cut. */
-function syncFolder(folder: string): void {
+export function syncFolder(folder: string): void {
   const handle = openSync(folder, 'r');
   try {
     fsyncSync(handle);

@@ -1,3 +1,4 @@
+import { readdirSync, readFileSync } from 'node:fs';
 import { createRequire } from 'node:module';
 
 /** Memory a foreign call may read or write. Its bytes must lie outside the JavaScript heap: any typed array over 64 bytes does. */
@@ -17,7 +18,7 @@ export interface Libc {
   epoll_ctl(epoll: number, operation: number, fd: number, event: Memory): number;
   epoll_wait(epoll: number, events: Memory, count: number, timeoutMillis: number): number;
   madvise(address: bigint, bytes: number, advice: number): number;
-  sched_setscheduler(thread: number, policy: number, parameters: Memory): number;
+  setpriority(which: number, who: number, niceness: number): number;
   /** Error number of this thread's last failed call. */
   errno(): number;
   /** Address of a view's first byte. Valid as long as the view's buffer is reachable: memory outside the heap never moves. */
@@ -40,7 +41,7 @@ const DECLARATIONS = [
   'int epoll_ctl(int, int, int, void*)',
   'int epoll_wait(int, void*, int, int)',
   'int madvise(int64, size_t, int)',
-  'int sched_setscheduler(int, int, void*)',
+  'int setpriority(int, uint, int)',
 ] as const;
 
 let loaded: Libc | undefined;
@@ -90,17 +91,23 @@ export function allocateTable(sizeBytes: number): SharedArrayBuffer {
   return buffer;
 }
 
-const SCHED_OTHER = 0;
-const SCHED_IDLE = 5;
+const PRIO_PROCESS = 0;
+const POOL_THREAD = 'libuv-worker\n';
+/** A ninth of the weight of other threads. */
+const POOL_NICENESS = 10;
 
 /**
- * Lets the calling thread run only when no other wants the processor (`SCHED_IDLE`), or as any other again. A low priority
- * alone is not enough: a thread that wakes up for a query would wait out the busy thread's time slice, three milliseconds.
- * Without FFI nothing happens.
+ * Lets the threads of libuv's pool give way to every other thread of the process, for good: four of them that verify
+ * signatures would leave a thread with other work a fifth of two cores, and queries too. Threads exist once the pool was
+ * used. Without FFI nothing happens.
  */
-export function runWhenIdle(idle: boolean): void {
+export function yieldPoolThreads(): void {
   try {
-    loadLibc().sched_setscheduler(0, idle ? SCHED_IDLE : SCHED_OTHER, new Int32Array(32));
+    const libc = loadLibc();
+    for (const thread of readdirSync('/proc/self/task')) {
+      const name = readFileSync(`/proc/self/task/${thread}/comm`, 'latin1');
+      if (name === POOL_THREAD) libc.setpriority(PRIO_PROCESS, Number(thread), POOL_NICENESS);
+    }
   } catch {
     // Only an optimisation.
   }

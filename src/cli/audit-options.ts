@@ -49,7 +49,8 @@ function collect(value: string, earlier: readonly string[] = []): string[] {
   return [...earlier, value];
 }
 
-function defaultCache(): string {
+/** Where what was verified of a register is kept. */
+export function defaultCache(): string {
   return join(process.env.XDG_CACHE_HOME ?? join(homedir(), '.cache'), 'warta/audit');
 }
 

@@ -102,6 +102,7 @@ function describeDemo(places: DemoPlaces, first: boolean, config: Config, node: 
   return [
     '',
     paint('bold', 'Warta is running.'),
+    row('control', `${log.url}v1/ (drafting, approval, appeals, statistics; described by ${log.url}v1/openapi.json)`),
     row('log', `${log.url} (checkpoints, tiles, annexes, TUF repository)`),
     row('witness', `${log.witnessUrl} (cosigns each checkpoint)`),
     row('resolver', `${resolver.listen.map(formatSocketAddress).join(', ')} (UDP, TCP; ${resolver.io} I/O)`),
@@ -118,6 +119,10 @@ function describeDemo(places: DemoPlaces, first: boolean, config: Config, node: 
       'what is in force, and since when',
     ),
     attempt(`${warta} log status --config ${places.logConfig}`, 'the log, its witness, how fresh it is'),
+    attempt(
+      `${warta} walk --var ${places.folder}`,
+      'in another terminal: from a draft to a blocked name, an appeal, and the name resolving again, step by step',
+    ),
     '',
     'Ctrl-C stops it.',
   ].join('\n');

@@ -6,6 +6,7 @@ import type { Logger } from 'pino';
 import { request } from 'undici';
 import { writeDurably } from '../base/durable-file.ts';
 import { WartaError } from '../base/errors.ts';
+import { composeControlConfig } from '../control/control-config.ts';
 import { composeLogConfig } from '../control/publishing/log-config.ts';
 import { NodesFile } from '../control/publishing/nodes-file.ts';
 import { submitStatement } from '../control/publishing/submit-statement.ts';
@@ -16,6 +17,7 @@ import { formatSocketAddress, parseSocketAddress } from '../resolver/socket-addr
 import { ANNEXES_FOLDER, STATEMENTS_FOLDER } from '../sync/directory-source.ts';
 import { readState } from '../trust/publish.ts';
 import { createTrustRepository } from '../trust/repository.ts';
+import { prepareAccounts } from './demo-accounts.ts';
 import { type DemoProcess, runDemoProcess, startDemoProcess } from './demo-process.ts';
 import { DEMO_AUTHORITY, DemoOfficers, keepKey, PACK_FILE, PACKAGE_ROOT } from './demo-register.ts';
 import { annexesIn, openStatement } from './statement-file.ts';
@@ -41,6 +43,10 @@ export class DemoPlaces {
   readonly witness: string;
   readonly witnessKey: string;
   readonly authorities: string;
+  readonly controlConfig: string;
+  readonly database: string;
+  /** Tokens of everyone who has an account. */
+  readonly tokens: string;
 
   constructor(folder: string) {
     this.folder = folder;
@@ -52,6 +58,9 @@ export class DemoPlaces {
     this.witness = join(folder, 'witness');
     this.witnessKey = join(this.witness, 'witness.key');
     this.authorities = join(folder, 'authorities.json');
+    this.controlConfig = join(this.log, 'control.yaml');
+    this.database = `sqlite:${join(this.log, 'control.db')}`;
+    this.tokens = join(folder, 'tokens');
   }
 }
 
@@ -129,7 +138,7 @@ function signSamples({ folder }: DemoPlaces, officers: DemoOfficers, nowSeconds:
   }
 }
 
-/** The running log of a demo and its witness, each a process with a key of its own. */
+/** The running control API of a demo, which has the log, and its witness, each a process with a key of its own. */
 export interface DemoLog {
   readonly url: string;
   readonly witnessUrl: string;
@@ -137,7 +146,7 @@ export interface DemoLog {
 }
 
 /**
- * Starts the witness and the log, and hands the samples in.
+ * Starts the witness and the control API, and hands the samples in.
  *
  * @throws {WartaError} `socket-failed`, or the code of a refusal.
  */
@@ -150,13 +159,22 @@ export async function startDemoLog(places: DemoPlaces, listen: string | undefine
   };
   try {
     writeDurably(places.logConfig, await composeConfig(places, witness.url, listen));
-    server = await startDemoProcess('log', ['log', 'run', '--config', places.logConfig], log);
+    prepareControl(places);
+    await prepareAccounts(places.database, places.tokens, Date.now());
+    server = await startDemoProcess('control API', ['control', 'run', '--config', places.controlConfig], log);
     await submitSamples(places, server.url);
     return { url: server.url, witnessUrl: witness.url, stop };
   } catch (error) {
     await stop();
     throw error;
   }
+}
+
+/** Writes the configuration of the control API unless it is there. */
+function prepareControl({ log, controlConfig }: DemoPlaces): void {
+  const webhookKey = join(log, 'webhook.key');
+  keepKey(webhookKey);
+  if (!existsSync(controlConfig)) writeDurably(controlConfig, composeControlConfig({ log: 'log.yaml' }));
 }
 
 function startWitness({ witness, witnessKey, log: folder }: DemoPlaces, log: Logger): Promise<DemoProcess> {

@@ -17,8 +17,19 @@ export const PACK_FILE = join(PACKAGE_ROOT, 'policies/my-cma1998.yaml');
 /** The authority of the demo, in whose name everything is signed. */
 export const DEMO_AUTHORITY = 'mcmc';
 
-/** Two officers whose keys lie side by side, which real ones never do. */
-const OFFICERS = ['officer-one', 'officer-two'] as const;
+/** The people of the demo's authority. Their keys lie side by side, which real ones never do. */
+const OFFICERS = {
+  'officer-one': 'approving-officer',
+  'officer-two': 'approving-officer',
+  'case-officer': 'case-officer',
+  reviewer: 'appeals-reviewer',
+} as const;
+
+/** An officer of the demo. */
+export type DemoOfficer = keyof typeof OFFICERS;
+
+/** Who signs the samples. */
+const SIGNERS: readonly DemoOfficer[] = ['officer-one', 'officer-two'];
 const VALID_DAYS = 5 * 365;
 const DAY_SECONDS = 86_400;
 
@@ -39,32 +50,50 @@ export function keepKey(file: string) {
 
 /** The officers of the demo. */
 export class DemoOfficers {
-  readonly #signers: Signer[];
+  readonly #folder: string;
 
   /** Makes their keys in `folder` unless they are there. */
   constructor(folder: string) {
-    this.#signers = OFFICERS.map((keyId) => ({ keyId, privateKey: keepKey(join(folder, `${keyId}.pem`)) }));
+    this.#folder = folder;
+    for (const id of Object.keys(OFFICERS)) this.signerOf(id as DemoOfficer);
+  }
+
+  /** Returns an officer's key, ready to sign with. */
+  signerOf(id: DemoOfficer): Signer {
+    return { keyId: id, privateKey: keepKey(join(this.#folder, `${id}.pem`)) };
   }
 
   /** Completes a draft and signs it with both keys. */
   sign(draftSource: string, nowSeconds: number): Draft & { envelope: Buffer } {
     const draft = composeDraft(draftSource, { nowSeconds, random: (sizeBytes) => randomBytes(sizeBytes) });
-    return { ...draft, envelope: signEnvelope(draft.payload, this.#signers) };
+    return {
+      ...draft,
+      envelope: signEnvelope(
+        draft.payload,
+        SIGNERS.map((id) => this.signerOf(id)),
+      ),
+    };
   }
 
   /** Composes authorities.json: one authority with both officers, for every category and instrument of the pack. */
   composeAuthorities(nowSeconds: number, { heartbeatKey, ...log }: Partial<LogTerms> = {}): string {
     const { pack, sha256 } = parsePack(readFileSync(PACK_FILE));
-    const composeOfficer = (id: string, publicKey: string) => ({
+    const composeOfficer = (id: string, role: string, publicKey: string) => ({
       id,
       name: `Demo ${id}`,
-      role: 'approving-officer',
+      role,
       publicKey,
       validFrom: formatInstant(nowSeconds - DAY_SECONDS),
       validUntil: formatInstant(nowSeconds + VALID_DAYS * DAY_SECONDS),
     });
-    const officers = this.#signers.map(({ keyId, privateKey }) => composeOfficer(keyId, publicKeyOf(privateKey)));
-    const heartbeat = heartbeatKey && { ...composeOfficer('heartbeat', heartbeatKey), may: ['heartbeat'] };
+    const officers = Object.entries(OFFICERS).map(([id, role]) =>
+      composeOfficer(id, role, publicKeyOf(this.signerOf(id as DemoOfficer).privateKey)),
+    );
+    const signsOnlyHeartbeats = { may: ['heartbeat'] };
+    const heartbeat = heartbeatKey && {
+      ...composeOfficer('heartbeat', 'approving-officer', heartbeatKey),
+      ...signsOnlyHeartbeats,
+    };
     const authority = {
       id: DEMO_AUTHORITY,
       name: 'MCMC (demo keys, no authority)',

@@ -1,13 +1,13 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
-import type { Logger } from 'pino';
 import { systemClock } from '../base/clock.ts';
 import { writeDurably } from '../base/durable-file.ts';
 import { describeError, WartaError } from '../base/errors.ts';
 import { paint } from '../base/terminal.ts';
 import { composeLogConfig, type LogConfig, loadLogConfig } from '../control/publishing/log-config.ts';
-import { type LogEvent, LogSite } from '../control/publishing/log-site.ts';
+import { tellEvent } from '../control/publishing/log-event.ts';
+import { LogSite } from '../control/publishing/log-site.ts';
 import { type LogStatus, readLogStatus } from '../control/publishing/log-status.ts';
 import { NodesFile } from '../control/publishing/nodes-file.ts';
 import { type Accepted, submitStatement } from '../control/publishing/submit-statement.ts';
@@ -169,18 +169,6 @@ async function listen(server: ReturnType<LogSite['createServer']>, host: string,
   } catch (cause) {
     throw new WartaError('socket-failed', `cannot listen on ${host}:${port}: ${describeError(cause)}`, { cause });
   }
-}
-
-/** Writes a line on what happened. It never says who asked. */
-function tellEvent(log: Logger, event: LogEvent): void {
-  if (event.kind === 'appended') {
-    log.info({ id: event.id }, `${event.type} ${event.reference} is leaf ${event.index}`);
-    return;
-  }
-  const { error } = event;
-  const what = event.kind === 'failed' ? `the ${event.what} failed and is tried again: ` : '';
-  if (error instanceof WartaError) log.warn({ code: error.code }, `${what}${error.message}`);
-  else log.error({ err: error }, `${what}${describeError(error)}`);
 }
 
 interface SubmitOptions {

@@ -20,6 +20,7 @@ import { type Notice, STATEMENT_MAX_BYTES } from '../register/statement.ts';
 import { parseInstant } from '../register/time.ts';
 import type { AnnexSource, StatementLeaf } from '../register/verify-statement.ts';
 import { ANNEXES_FOLDER, readDirectory, STATEMENTS_FOLDER } from '../sync/directory-source.ts';
+import { defaultCache } from './audit-options.ts';
 import {
   describeEntry,
   describeForce,
@@ -34,6 +35,7 @@ import {
   summarise,
 } from './notice-report.ts';
 import { composeRows, countOf, printJson, type Row, readInput } from './output.ts';
+import { addPreflightCommand } from './preflight-command.ts';
 import {
   annexesIn,
   annexFoldersOf,
@@ -52,9 +54,11 @@ const SHOWN_ENTRIES = 20;
 /** Share of the work of `verify` that reading annexes is, for the progress bar. */
 const VERIFY_SHARE = 0.8;
 
-/** Adds `warta notice draft`, `sign`, `verify` and `show`. */
+/** Adds `warta notice draft`, `preflight`, `sign`, `verify` and `show`. */
 export function registerNoticeCommand(program: Command): void {
-  const notice = program.command('notice').description('draft, sign, verify and show statements of every type');
+  const notice = program
+    .command('notice')
+    .description('draft, look over, sign, verify and show statements of every type');
   notice
     .command('draft')
     .description('make a draft exact: the payload to sign, and the annex of a notice')
@@ -64,6 +68,7 @@ export function registerNoticeCommand(program: Command): void {
     .option('--force', 'replace a payload that is there')
     .option('--json', 'print JSON')
     .action(draftStatement);
+  addPreflightCommand(notice, defaultCache());
   notice
     .command('sign')
     .description('sign a payload, or add signatures to an envelope')

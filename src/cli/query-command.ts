@@ -116,8 +116,8 @@ interface Outcome {
   readonly sentence: string;
 }
 
-/** Returns the extended errors of an answer. */
-function extendedErrors(packet: Packet): ExtendedError[] {
+/** Returns the extended errors of an answer (RFC 8914). */
+export function extendedErrors(packet: Packet): ExtendedError[] {
   const options = packet.additionals.flatMap((record) =>
     record.type === Packet.TYPE.EDNS ? (record.rdata ?? []) : [],
   );

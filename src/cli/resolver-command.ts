@@ -1,6 +1,7 @@
 import type { Command } from 'commander';
 import { createProgress } from '../base/terminal.ts';
 import { loadConfig } from '../config/config.ts';
+import { registerEnrolCommand } from './enrol-command.ts';
 import { createLog } from './log.ts';
 import { startNode } from './node.ts';
 import { waitForSignal } from './signals.ts';
@@ -28,4 +29,5 @@ export function registerResolverCommand(program: Command): void {
       await node.stop();
     });
   registerStatusCommand(resolver);
+  registerEnrolCommand(resolver);
 }

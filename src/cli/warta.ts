@@ -4,6 +4,7 @@ import { describeError, WartaError } from '../base/errors.ts';
 import { paint } from '../base/terminal.ts';
 import { registerAuditCommand } from './audit-command.ts';
 import { registerConfigCommand } from './config-command.ts';
+import { registerControlCommand } from './control-command.ts';
 import { registerDemoCommand } from './demo-command.ts';
 import { registerKeyCommand } from './key-command.ts';
 import { registerLogCommand } from './log-command.ts';
@@ -12,6 +13,7 @@ import { escapeControls } from './output.ts';
 import { registerQueryCommand } from './query-command.ts';
 import { registerResolverCommand } from './resolver-command.ts';
 import { registerTrustCommand } from './trust-command.ts';
+import { registerWalkCommand } from './walk-command.ts';
 import { registerWitnessCommand } from './witness-command.ts';
 
 /** Exit codes: 1 a refusal or failure, 2 a wrong command line. */
@@ -24,11 +26,13 @@ const program = new Command('warta')
   .enablePositionalOptions()
   .exitOverride();
 registerDemoCommand(program);
+registerWalkCommand(program);
 registerResolverCommand(program);
 registerNoticeCommand(program);
 registerKeyCommand(program);
 registerTrustCommand(program);
 registerLogCommand(program);
+registerControlCommand(program);
 registerQueryCommand(program);
 registerWitnessCommand(program);
 registerAuditCommand(program);

@@ -24,7 +24,7 @@ export interface Draft {
 const extras = { id: entryId.optional(), expires: z.string().optional() };
 
 /** How names are listed: a bare name is exact, as the narrowest scope is the default. */
-const listedName = z.union([
+export const listedName = z.union([
   z.string().transform((exact) => ({ raw: exact, scope: 'exact' as const })),
   z
     .strictObject({ exact: z.string(), ...extras })
@@ -57,16 +57,58 @@ const TIME_KEYS = new Set(
  * @throws {WartaError} `statement-malformed` or `annex-malformed`, naming the key.
  */
 export function composeDraft(source: string, options: DraftOptions): Draft {
-  const draft = parseYaml(source);
-  const anchor = findAnchor(draft, options.nowSeconds);
-  const { names, sealed, ...rest } = resolveTimes(draft, anchor, options.nowSeconds) as Record<string, unknown>;
-  const statement: Record<string, unknown> = { version: 1, signedAt: formatInstant(options.nowSeconds), ...rest };
-  if (statement.type !== 'notice') return finish({ ...statement, ...pick({ names, sealed }) });
-  const listed = parseWith(namesSchema, names, 'statement-malformed', 'draft: names');
-  const annex = composeAnnex(listed as EntryDraft[], options.random);
+  const { fields, names, sealed } = readDraft(source, options.nowSeconds);
+  if (fields.type !== 'notice') return finishStatement({ ...fields, ...pick({ names, sealed }) });
+  const annex = composeAnnex(parseNames(names), options.random);
   const { digest, entries, bytes } = annex;
   const terms = { digest, entries, sizeBytes: bytes.length, sealed: sealed ?? false };
-  return { ...finish({ tags: [], evidence: [], overrides: [], ...statement, annex: terms }), annex };
+  return { ...finishNotice(fields, terms), annex };
+}
+
+/** A friendly draft with its times made exact, not yet judged: its fields, and what stands for the annex. */
+export interface DraftReading {
+  readonly fields: Record<string, unknown>;
+  readonly names: unknown;
+  readonly sealed: unknown;
+}
+
+/**
+ * Reads a friendly draft (YAML or JSON) and makes its times exact.
+ *
+ * @throws {WartaError} `statement-malformed` when it is neither.
+ */
+export function readDraft(source: string, nowSeconds: number): DraftReading {
+  const { names, sealed, ...fields } = resolveFields(parseYaml(source), nowSeconds);
+  return { fields, names, sealed };
+}
+
+/** Makes the times of a friendly draft exact and gives it a version and a time of signing, unless it has them. */
+export function resolveFields(draft: Record<string, unknown>, nowSeconds: number): Record<string, unknown> {
+  const resolved = resolveTimes(draft, findAnchor(draft, nowSeconds), nowSeconds) as Record<string, unknown>;
+  return { version: 1, signedAt: formatInstant(nowSeconds), ...resolved };
+}
+
+/**
+ * Reads the names of a draft.
+ *
+ * @throws {WartaError} `statement-malformed`, naming the key.
+ */
+export function parseNames(names: unknown): EntryDraft[] {
+  return parseWith(namesSchema, names, 'statement-malformed', 'draft: names') as EntryDraft[];
+}
+
+/**
+ * Completes a notice whose annex is composed already, and so keeps its salts.
+ *
+ * @throws {WartaError} `statement-malformed`, `statement-oversized`.
+ */
+export function finishNotice(fields: Record<string, unknown>, annex: Record<string, unknown>): Draft {
+  return finishStatement({ ...completeNotice(fields), annex });
+}
+
+/** Adds what a notice has and a draft may leave out. */
+export function completeNotice(fields: Record<string, unknown>): Record<string, unknown> {
+  return { tags: [], evidence: [], overrides: [], ...fields };
 }
 
 /** Leaves out what is undefined. */
@@ -74,8 +116,12 @@ function pick(values: Record<string, unknown>): Record<string, unknown> {
   return Object.fromEntries(Object.entries(values).filter(([, value]) => value !== undefined));
 }
 
-/** Checks the statement and composes the bytes to sign. */
-function finish(value: Record<string, unknown>): Draft {
+/**
+ * Checks a statement and composes the bytes to sign.
+ *
+ * @throws {WartaError} `statement-malformed`, `statement-oversized`.
+ */
+export function finishStatement(value: Record<string, unknown>): Draft {
   const statement = parseWith(statementSchema, value, 'statement-malformed', 'draft');
   const payload = composeCanonical(statement);
   // Base64 and a few signatures must still fit the envelope's limit.

@@ -35,8 +35,7 @@ export interface Envelope {
 
 /** Returns DSSE's pre-authentication encoding: the bytes that are signed (DSSE protocol v1). Lengths are in bytes. */
 export function composePreAuthentication(payloadType: string, payload: Uint8Array): Buffer {
-  const type = Buffer.from(payloadType);
-  const header = Buffer.concat([Buffer.from(`DSSEv1 ${type.length} `), type, Buffer.from(` ${payload.length} `)]);
+  const header = Buffer.from(`DSSEv1 ${Buffer.byteLength(payloadType)} ${payloadType} ${payload.length} `);
   return Buffer.concat([header, payload]);
 }
 
@@ -91,13 +90,16 @@ function decodeBase64(text: string, key: string): Buffer {
  * What `known` was asked to verify before is not verified again.
  */
 export function findSigners(envelope: Envelope, candidates: readonly Officer[], known?: KnownSignatures): Officer[] {
-  const message = composePreAuthentication(PAYLOAD_TYPE, envelope.payload);
+  let message: Buffer | undefined;
+  const verifyHere = ({ key }: Officer, signature: Buffer) => {
+    message ??= composePreAuthentication(PAYLOAD_TYPE, envelope.payload);
+    return verify(null, message, key, signature);
+  };
   const open = new Map(candidates.map((officer) => [officer.publicKey, officer]));
   const signers: Officer[] = [];
   for (const signature of envelope.signatures) {
     for (const officer of hintedFirst([...open.values()], signature.hint)) {
-      const isBy = known?.isBy(signature, officer.publicKey) || verify(null, message, officer.key, signature.bytes);
-      if (!isBy) continue;
+      if (!known?.isBy(signature, officer.publicKey) && !verifyHere(officer, signature.bytes)) continue;
       signers.push(officer);
       open.delete(officer.publicKey);
       break;

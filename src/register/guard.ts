@@ -3,6 +3,36 @@ import type { Scope } from './annex.ts';
 import { ancestorsOf, fitsWire, isAddress, ROOT_NAME } from './entry-name.ts';
 import type { Pack } from './pack.ts';
 
+/** What kind of name the guard-rails hold back. */
+export type GuardCheck =
+  | 'protected-name'
+  | 'public-suffix'
+  | 'media-name'
+  | 'root'
+  | 'address'
+  | 'single-label'
+  | 'name-too-long'
+  | 'url-entry';
+
+/** How the reason of each kind begins, or reads. */
+const CHECKS: readonly (readonly [reason: RegExp, check: GuardCheck])[] = [
+  [/^(protected name:|below the protected|covers the protected)/, 'protected-name'],
+  [/^a public suffix/, 'public-suffix'],
+  [/^a name of the media/, 'media-name'],
+  [/^the root/, 'root'],
+  [/^an IP address/, 'address'],
+  [/^a single-label/, 'single-label'],
+  [/^the name is longer/, 'name-too-long'],
+  [/^needs the URL gateway/, 'url-entry'],
+];
+
+/** Returns what kind of name a refusal of the guard-rails is about. */
+export function checkOfRefusal(reason: string): GuardCheck {
+  const found = CHECKS.find(([pattern]) => pattern.test(reason));
+  if (found === undefined) throw new Error(`no check has the reason ${reason}`);
+  return found[1];
+}
+
 /** The private part of the list counts too: a rule for all of `github.io` would hit a million sites. */
 const SUFFIX_OPTIONS = { allowPrivateDomains: true, extractHostname: false, validateHostname: false, detectIp: false };
 

@@ -37,6 +37,33 @@ const protectedNameSchema = z.strictObject({
   reason: text(200),
 });
 
+/** Each has a value of its own, so that a pack that says nothing of the pre-flight has one all the same. */
+const breakerSchema = z.strictObject({
+  /** A notice of at most so many entries never trips it. */
+  smallNotice: z.int().min(0).max(1_000_000).default(100),
+  /** More entries than this. */
+  absolute: z.int().min(1).max(1_000_000).default(5000),
+  /** More than so many times the median of the authority's notices, once it has five. */
+  timesMedian: z.number().min(1).max(10_000).default(10),
+  /** More than this share of all that is in force, once that is ten small notices. */
+  shareOfForcePercent: z.number().min(0.01).max(1000).default(20),
+});
+
+const preflightSchema = z.strictObject({
+  /** Ranks of popular names. `file`: a list beside the pack, one name a line or rank and name, used when no other is given. */
+  popular: z
+    .strictObject({
+      refuseTop: z.int().min(0).max(10_000_000).default(1000),
+      thirdApproverTop: z.int().min(0).max(10_000_000).default(100_000),
+      file: text(500).optional(),
+    })
+    .prefault({}),
+  /** A notice this large is no routine. Ten times over any of the limits it is refused unless an officer overrides. */
+  breaker: breakerSchema.prefault({}),
+  /** Names that pages of others load files from: blocking one breaks sites that nobody meant. */
+  sharedResources: z.array(canonicalName).max(100_000).default([]),
+});
+
 const packSchema = z
   .strictObject({
     id: slug,
@@ -50,9 +77,15 @@ const packSchema = z
     appeals: z.strictObject({
       fileWithinDays: days,
       acknowledgeWithinDays: days,
+      assessWithinDays: days.optional(),
       decideWithinDays: days,
       releaseWithinHours: z.int().min(1).max(720),
+      /** Days after an appeal is decided that its contact and grounds are erased. */
+      eraseContactAfterDays: days.optional(),
     }),
+    /** `stayOverdue`: a notice past its review date without a review is stayed by a statement. */
+    reviews: z.strictObject({ stayOverdue: z.boolean() }).optional(),
+    preflight: preflightSchema.prefault({}),
     protectedNames: z.array(protectedNameSchema).max(100_000),
     mediaNames: z.array(canonicalName).max(100_000),
     help: z.record(language, z.array(z.strictObject({ title: text(200), url: z.url().max(500) })).max(32)),

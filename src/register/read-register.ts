@@ -1,7 +1,6 @@
 import { WartaError } from '../base/errors.ts';
-import type { AnnexLabel } from './annex.ts';
 import { type FoldedNotice, fold } from './fold.ts';
-import { type GoodLeaf, type KnownLeaf, RegisterMemo } from './register-memo.ts';
+import { type GoodLeaf, isDue, type KnownLeaf, type MissingAnnex, RegisterMemo } from './register-memo.ts';
 import type { KeptNotice, KeptStatement, Statement } from './statement.ts';
 import {
   type AnnexSource,
@@ -42,11 +41,6 @@ export interface RegisterReading<S extends KeptStatement = Statement> {
   readonly newestSignedAtSeconds?: number;
   /** When the next good statement starts to count, if one lies in the future: fold again then. */
   readonly nextStatementSeconds?: number;
-}
-
-/** An annex that a good notice names and its source does not have. */
-export interface MissingAnnex extends AnnexLabel {
-  readonly sealed: boolean;
 }
 
 /** How often progress is told. */
@@ -218,14 +212,6 @@ type NoticeLeaf<S extends KeptStatement> = GoodLeaf<S> & { verified: KnownNotice
 
 function holdsNotice<S extends KeptStatement>(leaf: GoodLeaf<S>): leaf is NoticeLeaf<S> {
   return leaf.verified.statement.type === 'notice';
-}
-
-/**
- * Whether a notice's annex can still matter. One that lapsed by its own term need not be read again at every start, or a
- * node would read all the past; but a successor still ends what it superseded, so its annex is always read.
- */
-function isDue(notice: KnownNotice, nowSeconds: number): boolean {
-  return notice.endSeconds > nowSeconds || notice.statement.supersedes !== undefined;
 }
 
 /** Drops statements that name what is not there or not theirs. Resumptions come last, as they name other changes. */

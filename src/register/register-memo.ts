@@ -1,5 +1,6 @@
 import { WartaError } from '../base/errors.ts';
 import {
+  type AnnexLabel,
   type AnnexTerms,
   checkExpiries,
   checkSize,
@@ -16,6 +17,7 @@ import {
   type AnnexSource,
   attachAnnex,
   checkStatement,
+  isNotice,
   type KnownNotice,
   readAnnex,
   refuse,
@@ -49,6 +51,21 @@ export interface KnownAnnex {
   readonly sizeBytes: number;
   readonly entries: EntryTable | WartaError;
   reading: number;
+}
+
+/** An annex that a good notice names and its source does not have. */
+export interface MissingAnnex extends AnnexLabel {
+  readonly sealed: boolean;
+}
+
+/** What statements are judged ahead by. */
+export interface AheadContext extends TrustContext {
+  readonly nowSeconds: number;
+  readonly annexes: AnnexSource;
+  /** Called now and then, with how many statements were verified. */
+  readonly onStatements?: (done: number) => void;
+  /** Told of annexes that are missing as far as can be seen: what is not told may be missing all the same. */
+  readonly onMissing?: (annex: MissingAnnex) => void;
 }
 
 /** Statements judged ahead between two reports of progress. */
@@ -93,21 +110,39 @@ export class RegisterMemo<S extends KeptStatement = KeptStatement> {
   }
 
   /**
-   * Judges what is new before a reading does, with all cores: the signatures on other threads, the rest on this one. The
-   * reading that comes after finds it done.
+   * Judges what is new before a reading does, with all cores: the signatures on other threads, the rest on this one, which
+   * takes up the annexes of good notices meanwhile. The reading that comes after finds it done, or does it.
    */
-  async judgeAhead(
-    leaves: Iterable<StatementLeaf>,
-    { authorities, pack }: TrustContext,
-    onStatements?: (done: number) => void,
-  ): Promise<void> {
+  async judgeAhead(leaves: Iterable<StatementLeaf>, ahead: AheadContext): Promise<void> {
+    const { authorities, pack, nowSeconds, annexes, onStatements, onMissing } = ahead;
     const known = new SignaturePool(authorities);
     this.begin({ authorities, pack, known });
+    const due: MissingAnnex[] = [];
     let done = 0;
-    await judgeAhead(this.#findNew(leaves), known, (leaf) => {
-      this.check(leaf);
+    const judge = (leaf: StatementLeaf) => {
+      const { verified } = this.check(leaf);
+      const counts = verified !== undefined && leaf.held === undefined;
+      if (counts && isNotice(verified) && isDue(verified, nowSeconds)) due.push(verified.statement.annex);
       if (++done % PROGRESS_EVERY === 0) onStatements?.(done);
-    });
+    };
+    const takeUpNext = () => {
+      const annex = due.pop();
+      if (annex !== undefined && !this.#takeUpAhead(annex, annexes)) onMissing?.(annex);
+      return annex !== undefined;
+    };
+    await judgeAhead(this.#findNew(leaves), known, judge, takeUpNext);
+  }
+
+  /** Takes up an annex; returns whether the source has it. Whatever else is wrong with it the reading will say. */
+  #takeUpAhead(annex: MissingAnnex, annexes: AnnexSource): boolean {
+    if (this.#annexes.has(annex.digest)) return true;
+    try {
+      this.#takeUp(annex.digest, proveAnnex(readAnnex(annexes, annex), annex));
+      return true;
+    } catch (error) {
+      if (!(error instanceof WartaError)) throw error;
+      return error.code !== 'annex-missing';
+    }
   }
 
   *#findNew(leaves: Iterable<StatementLeaf>): Generator<StatementLeaf> {
@@ -235,6 +270,14 @@ export class RegisterMemo<S extends KeptStatement = KeptStatement> {
   hasAnnex(digest: string): boolean {
     return this.#annexes.has(digest);
   }
+}
+
+/**
+ * Whether a notice's annex can still matter. One that lapsed by its own term need not be read again at every start, or a
+ * node would read all the past; but a successor still ends what it superseded, so its annex is always read.
+ */
+export function isDue(notice: KnownNotice, nowSeconds: number): boolean {
+  return notice.endSeconds > nowSeconds || notice.statement.supersedes !== undefined;
 }
 
 /** Creates a memo that keeps of each statement what folding and compiling need. */

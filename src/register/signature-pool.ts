@@ -1,5 +1,7 @@
 import { type KeyObject, verify } from 'node:crypto';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { WartaError } from '../base/errors.ts';
+import { yieldPoolThreads } from '../base/libc.ts';
 import type { Authorities, Officer } from './authorities.ts';
 import {
   composePreAuthentication,
@@ -11,8 +13,9 @@ import {
 } from './envelope.ts';
 import type { StatementLeaf } from './verify-statement.ts';
 
-/** Envelopes verified together; while one batch is on its way the next is parsed and the last is judged. */
+/** Envelopes that are judged together, and how many such batches wait for their signatures: the other threads never do. */
 const BATCH = 256;
+const BATCHES_UNDER_WAY = 4;
 
 /**
  * Verifies signatures on the threads of libuv's pool before they are asked for: of a long register they are half the work,
@@ -53,8 +56,8 @@ export class SignaturePool implements KnownSignatures {
 /** A leaf with its envelope as parsed; without one when that is none, as the judge will say. */
 function parseLeafOnce(leaf: StatementLeaf): StatementLeaf {
   try {
-    const { name, key, integratedAtSeconds, envelope } = leaf; // the envelope is read here, and only once
-    return { name, key, integratedAtSeconds, envelope, parsed: parseEnvelope(envelope) };
+    const { name, key, integratedAtSeconds, held, envelope } = leaf; // the envelope is read here, and only once
+    return { name, key, integratedAtSeconds, held, envelope, parsed: parseEnvelope(envelope) };
   } catch (error) {
     if (!(error instanceof WartaError) || error.code === 'store-failed') throw error;
     return leaf;
@@ -62,29 +65,47 @@ function parseLeafOnce(leaf: StatementLeaf): StatementLeaf {
 }
 
 /**
- * Judges leaves with their signatures verified ahead, by `judge`, which is given each leaf once and in order.
+ * Judges leaves with their signatures verified ahead, by `judge`, which is given each leaf once and in order. This thread
+ * has less to do than the others: while it would wait it calls `meanwhile`, which does a little and says whether it did.
  */
 export async function judgeAhead(
   leaves: Iterable<StatementLeaf>,
   pool: SignaturePool,
   judge: (leaf: StatementLeaf) => void,
+  meanwhile: () => boolean = () => false,
 ): Promise<void> {
-  let ready: StatementLeaf[] = [];
-  let batch: StatementLeaf[] = [];
-  let underWay: Promise<unknown> = Promise.resolve();
-  const turnOver = async () => {
-    await underWay;
-    const done = ready;
-    ready = batch;
-    batch = [];
-    underWay = Promise.all(ready.map(({ parsed }) => parsed && pool.verifyAhead(parsed)));
-    for (const leaf of done) judge(leaf);
+  const underWay: { leaves: readonly StatementLeaf[]; verified: Promise<unknown> }[] = [];
+  const launch = (batch: readonly StatementLeaf[]) => {
+    const verified = Promise.all(batch.map(({ parsed }) => parsed && pool.verifyAhead(parsed)));
+    underWay.push({ leaves: batch, verified });
+    if (underWay.length === 1) yieldPoolThreads();
   };
+  const judgeOldest = async () => {
+    const { leaves: batch, verified } = underWay.shift()!;
+    await workUntil(verified, meanwhile);
+    for (const leaf of batch) judge(leaf);
+  };
+  let batch: StatementLeaf[] = [];
   for (const leaf of leaves) {
-    if (batch.push(parseLeafOnce(leaf)) === BATCH) await turnOver();
+    if (batch.push(parseLeafOnce(leaf)) < BATCH) continue;
+    launch(batch);
+    batch = [];
+    if (underWay.length === BATCHES_UNDER_WAY) await judgeOldest();
   }
-  await turnOver();
-  await turnOver();
+  launch(batch);
+  while (underWay.length > 0) await judgeOldest();
+}
+
+/** Waits for a promise, and works as long as that takes. */
+async function workUntil(promise: Promise<unknown>, work: () => boolean): Promise<void> {
+  let isSettled = false;
+  const settled = promise.then(() => {
+    isSettled = true;
+  });
+  do
+    await nextTurn(); // what is fetched meanwhile has its turn, too
+  while (!isSettled && work());
+  await settled;
 }
 
 function verifyInPool(message: Buffer, key: KeyObject, signature: Buffer): Promise<boolean> {

@@ -1,11 +1,15 @@
 import { z } from 'zod';
 import { canonicalName, digest, entryId, instant, language, licenceNumber, reference, slug, text } from './fields.ts';
+import { parseInstant } from './time.ts';
 
 /** Largest envelope file, and so the largest log leaf. */
 export const STATEMENT_MAX_BYTES = 64 * 1024;
 
 /** Most entries of one notice. */
 export const ANNEX_MAX_ENTRIES = 1_000_000;
+
+/** What is longer is looked at by way of the schema. */
+const COMMON_HEARTBEAT_MAX_BYTES = 1024;
 
 /** Largest annex file. */
 export const ANNEX_MAX_BYTES = 512 * 1024 * 1024;
@@ -168,6 +172,23 @@ const haltSchema = z
 
 const heartbeatSchema = z.strictObject({ type: z.literal('heartbeat'), ...common, at: instant });
 
+/**
+ * The spelling of nearly every heartbeat, which a long log has mostly: no escape, nothing sealed. A payload that matches is
+ * canonical as it stands (keys sorted, none twice); only its times are left to check.
+ */
+const COMMON_HEARTBEAT =
+  /^\{"at":"([0-9TZ:-]{20})","authority":"([a-z0-9][a-z0-9.-]{0,63})","reasons":\{"public":"([ !#-[\]-~]{1,8000})"\},"reference":"([A-Za-z0-9][A-Za-z0-9 ()./_-]{0,119})","signedAt":"([0-9TZ:-]{20})","type":"heartbeat","version":1\}$/;
+
+/** Returns what the payload of a common heartbeat says; `undefined` for any other, which needs the schema. */
+export function readCommonHeartbeat(payload: Buffer): Heartbeat | undefined {
+  if (payload.length > COMMON_HEARTBEAT_MAX_BYTES) return undefined;
+  const common = COMMON_HEARTBEAT.exec(payload.toString('latin1'));
+  if (common === null) return undefined;
+  const [, at, authority, reasons, reference, signedAt] = common;
+  if (parseInstant(at) === undefined || parseInstant(signedAt) === undefined) return undefined;
+  return { type: 'heartbeat', version: 1, authority, reference, signedAt, at, reasons: { public: reasons } };
+}
+
 /** Every statement an officer can sign. Unknown keys are refused: what is signed is what is understood. */
 export const statementSchema = z.discriminatedUnion('type', [
   noticeSchema,
@@ -186,6 +207,9 @@ export type Statement = z.output<typeof statementSchema>;
 /** A statutory notice. */
 export type Notice = z.output<typeof noticeSchema>;
 
+/** A sign of life. */
+export type Heartbeat = Extract<Statement, { type: 'heartbeat' }>;
+
 /** A statement that changes others or grants something, that is every type but notice and heartbeat. */
 export type Change = Exclude<Statement, { type: 'notice' | 'heartbeat' }>;
 
@@ -200,8 +224,11 @@ export interface KeptNotice
 /** A change without the text that nothing is decided by. */
 export type KeptChange = WithoutReasons<Change>;
 
+/** A heartbeat changes nothing: whose it was is all that is asked of it, and what a report names it by. */
+export type KeptHeartbeat = Pick<Heartbeat, 'type' | 'authority'> & Partial<Pick<Heartbeat, 'reference'>>;
+
 /** What is needed of any statement once it is verified. Every whole statement is one too. */
-export type KeptStatement = KeptNotice | WithoutReasons<Exclude<Statement, Notice>>;
+export type KeptStatement = KeptNotice | KeptChange | KeptHeartbeat;
 
 type WithoutReasons<S> = S extends Statement ? Omit<S, 'reasons'> : never;
 
@@ -210,6 +237,10 @@ type WithoutReasons<S> = S extends Statement ? Omit<S, 'reasons'> : never;
  * to the one it is given, so that what a hundred thousand notices have in common is kept once.
  */
 export function keepStatement(statement: Statement, share: <T>(value: T) => T): KeptStatement {
+  if (statement.type === 'heartbeat') {
+    const { type, authority } = statement;
+    return share({ type, authority });
+  }
   if (statement.type !== 'notice') {
     const { reasons: _, ...kept } = statement;
     return kept;

@@ -1,5 +1,5 @@
 import { type ErrorCode, WartaError } from '../base/errors.ts';
-import { type AnnexTerms, type EntryTable, isExclusion, type OnEntries, parseAnnex } from './annex.ts';
+import { type AnnexLabel, type AnnexTerms, type EntryTable, isExclusion, type OnEntries, parseAnnex } from './annex.ts';
 import { type Authorities, type Authority, type Officer, RELEASE_TYPES, type StatementType } from './authorities.ts';
 import { hashHex, parseCanonical } from './canonical.ts';
 import { type Envelope, findSigners, type KnownSignatures, parseEnvelope } from './envelope.ts';
@@ -13,6 +13,7 @@ import {
   type KeptStatement,
   type Notice,
   reachOf,
+  readCommonHeartbeat,
   type Statement,
   statementSchema,
 } from './statement.ts';
@@ -177,11 +178,8 @@ export function checkStatement(leaf: StatementLeaf, context: TrustContext): Veri
     );
   }
   const envelope = leaf.parsed ?? parseEnvelope(leaf.envelope);
-  const value = parseCanonical(envelope.payload);
-  const statement = parseWith(statementSchema, value, 'statement-malformed', 'statement');
-  const authority = context.authorities.byId.get(statement.authority);
-  if (authority === undefined) throw outOfScope(`no authority ${statement.authority} is pinned`);
-  checkScope(statement, authority, context);
+  const statement = parseStatement(envelope.payload);
+  const authority = checkAuthority(statement, context);
   const signedAtSeconds = secondsOf(statement.signedAt);
   const integratedAtSeconds = leaf.integratedAtSeconds ?? signedAtSeconds;
   const candidates = authority.officers.filter((officer) => maySign(officer, statement.type, integratedAtSeconds));
@@ -209,13 +207,38 @@ export function checkStatement(leaf: StatementLeaf, context: TrustContext): Veri
   };
 }
 
+/** Requires an authority that may say this, and returns it. */
+function checkAuthority(statement: Statement, context: TrustContext): Authority {
+  const authority = context.authorities.byId.get(statement.authority);
+  if (authority === undefined) throw outOfScope(`no authority ${statement.authority} is pinned`);
+  checkScope(statement, authority, context);
+  return authority;
+}
+
+/**
+ * Judges what a statement says before anyone has signed it: its authority, scope and dates.
+ *
+ * @throws {WartaError} with the one reason it would be void.
+ */
+export function checkContent(statement: Statement, context: TrustContext): void {
+  checkAuthority(statement, context);
+  if (statement.type === 'notice') checkDates(statement, context.pack);
+}
+
+/** @throws {WartaError} `statement-malformed` or `statement-not-canonical`. */
+function parseStatement(payload: Buffer): Statement {
+  const heartbeat = readCommonHeartbeat(payload);
+  if (heartbeat !== undefined) return heartbeat;
+  return parseWith(statementSchema, parseCanonical(payload), 'statement-malformed', 'statement');
+}
+
 /** Whether an officer may sign a type of statement at a time. */
-function maySign(officer: Officer, type: StatementType, atSeconds: number): boolean {
+export function maySign(officer: Officer, type: StatementType, atSeconds: number): boolean {
   return officer.signs.has(type) && officer.validFromSeconds <= atSeconds && atSeconds < officer.validUntilSeconds;
 }
 
 /** Returns the signatures a type needs: the pack's minimum or the authority's own threshold, whichever is more. */
-function requiredSignatures(type: StatementType, authority: Authority, pack: Pack): number {
+export function requiredSignatures(type: StatementType, authority: Authority, pack: Pack): number {
   if (type === 'heartbeat') return 1;
   const kind = RELEASE_TYPES.has(type) ? 'release' : 'notice';
   return Math.max(pack.thresholds[kind], authority.thresholds[kind]);
@@ -324,7 +347,7 @@ export function readDirectly(annexes: AnnexSource): EntryReader {
 }
 
 /** @throws {WartaError} `annex-missing`. */
-export function readAnnex(annexes: AnnexSource, { digest, sizeBytes }: AnnexTerms): Uint8Array {
+export function readAnnex(annexes: AnnexSource, { digest, sizeBytes }: AnnexLabel): Uint8Array {
   const bytes = annexes.read(digest, Math.min(sizeBytes, ANNEX_MAX_BYTES));
   if (bytes === undefined) throw new WartaError('annex-missing', `no annex ${digest}: fetch it beside the notice`);
   return bytes;

@@ -263,7 +263,7 @@ export class RuleTableBuilder {
         lastRow[name - 1] = row;
       }
     }
-    return { slots, firstRow, nextRow, slotCount, nameCount, recordWords };
+    return { slots, firstRow, nextRow, recordOf: lastRow, slotCount, nameCount, recordWords };
   }
 
   #equalNames(row: number, offset: number, rootAt: number): boolean {
@@ -285,7 +285,7 @@ export class RuleTableBuilder {
   ): void {
     const hash: SuffixHash = { first: 0, second: 0 };
     const [seedA, seedB] = this.#options.seed;
-    const recordOf = new Uint32Array(grouped.nameCount);
+    const { recordOf } = grouped;
     let at = 0;
     for (let name = 0; name < grouped.nameCount; name++) {
       const offset = this.#rows[grouped.firstRow[name]! * ROW_WORDS]!;
@@ -374,6 +374,8 @@ interface GroupedNames {
   firstRow: Uint32Array;
   /** Next row with the same name, or `NO_END`. */
   nextRow: Uint32Array;
+  /** Room for the record of each name. */
+  recordOf: Uint32Array;
   nameCount: number;
   recordWords: number;
 }

@@ -45,7 +45,7 @@ export class AnnexFetcher {
   /** Annexes asked for; a slow one outlasts the call that asked for it. */
   readonly #underWay = new Set<string>();
   /** Annexes that nobody had, and when to ask again: one that will never be there must not be asked for at every poll. */
-  readonly #failed = new Map<string, { times: number; untilSeconds: number }>();
+  readonly #failed = new Map<string, { times: number; untilSeconds: number; sizeBytes: number }>();
   #first: Mirror | undefined;
   #batch = new Map<string, Uint8Array>();
   #batchBytes = 0;
@@ -67,7 +67,7 @@ export class AnnexFetcher {
     onFetched?: (done: number, total: number) => void,
     patienceMillis?: number,
   ): Promise<void> {
-    const due = wanted.filter(({ digest }) => this.#isDue(digest, nowSeconds));
+    const due = wanted.filter((annex) => this.#isDue(annex, nowSeconds));
     for (const { digest } of due) this.#underWay.add(digest);
     const queue = due.values();
     let done = 0;
@@ -98,8 +98,11 @@ export class AnnexFetcher {
     all.catch((error: unknown) => this.#options.incidents.note(error, nowSeconds));
   }
 
-  #isDue(digest: string, nowSeconds: number): boolean {
-    return !this.#underWay.has(digest) && (this.#failed.get(digest)?.untilSeconds ?? 0) <= nowSeconds;
+  #isDue({ digest, sizeBytes }: AnnexWanted, nowSeconds: number): boolean {
+    if (this.#underWay.has(digest)) return false;
+    const failed = this.#failed.get(digest);
+    // Whoever gave it too small a size must not keep another notice's annex from being fetched.
+    return failed === undefined || failed.untilSeconds <= nowSeconds || failed.sizeBytes < sizeBytes;
   }
 
   async #fetchOne(annex: AnnexWanted, errand: Errand): Promise<void> {
@@ -119,7 +122,7 @@ export class AnnexFetcher {
     }
     const times = (this.#failed.get(digest)?.times ?? 0) + 1;
     const untilSeconds = errand.nowSeconds + Math.min(MAX_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** (times - 1));
-    this.#failed.set(digest, { times, untilSeconds });
+    this.#failed.set(digest, { times, untilSeconds, sizeBytes: annex.sizeBytes });
   }
 
   /** Returns where an annex may be had, the likeliest first. */

@@ -1,39 +1,48 @@
-import { runWhenIdle } from '../base/libc.ts';
+import { cpus } from 'node:os';
 
-/** So long only what no query wants is taken of the processor. */
-const IDLE_MILLIS = 10_000;
-/** So long after that a seventh of one core is taken: a release must not wait for a quiet hour. Then as much as there is. */
-const PACED_MILLIS = 80_000;
-/** Pauses beside work, while paced. A lower priority would do as well, but a service without privileges cannot end one. */
-const PAUSE_RATIO = 6;
-const MAX_PAUSE_MILLIS = 500;
+/** So long at most other threads go first: a release among the statements must not wait for a quiet hour. */
+const PACED_MILLIS = 300_000;
+/** Pauses beside work on a busy machine: a thirteenth of one core is taken. */
+const PAUSE_RATIO = 12;
+const MAX_PAUSE_MILLIS = 1_000;
+/** How often the processors are looked at, and the share of one of them that nobody wants on a quiet machine. */
+const LOOK_MILLIS = 100;
+const QUIET_SHARE = 0.2;
 
 const sleeper = new Int32Array(new SharedArrayBuffer(4));
 
-/** Lets queries go first while this thread replays a register and a saved table serves: begins when made, until `end`. */
+/**
+ * Lets queries go first while this thread replays a register and a saved table serves. On a quiet machine nothing is
+ * slower; on a busy one this thread pauses most of the time. A low priority would look better, but the kernel lets no
+ * service without privileges end one: an update would wait as the replay did.
+ */
 export class Courtesy {
   readonly #began = performance.now();
   #workedFrom = this.#began;
-  #idle = true;
-
-  constructor() {
-    runWhenIdle(true);
-  }
+  #isBusy = true;
+  #lookedAt = this.#began;
+  #idleMillis = sumIdleMillis();
 
   /** Call it now and then during the work. */
   giveWay(): void {
     const now = performance.now();
-    const passed = now - this.#began;
-    if (passed < IDLE_MILLIS) return;
-    if (this.#idle) this.end();
-    else if (passed < IDLE_MILLIS + PACED_MILLIS) {
-      Atomics.wait(sleeper, 0, 0, Math.min(MAX_PAUSE_MILLIS, PAUSE_RATIO * (now - this.#workedFrom)));
-    }
+    if (now - this.#began > PACED_MILLIS) return;
+    if (now - this.#lookedAt >= LOOK_MILLIS) this.#look(now);
+    const pauseMillis = Math.min(MAX_PAUSE_MILLIS, PAUSE_RATIO * (now - this.#workedFrom));
+    if (this.#isBusy) Atomics.wait(sleeper, 0, 0, pauseMillis);
     this.#workedFrom = performance.now();
   }
 
-  end(): void {
-    this.#idle = false;
-    runWhenIdle(false);
+  /** Finds out whether the processors had nothing to do since the last look. */
+  #look(now: number): void {
+    const idleMillis = sumIdleMillis();
+    this.#isBusy = idleMillis - this.#idleMillis < QUIET_SHARE * (now - this.#lookedAt);
+    this.#idleMillis = idleMillis;
+    this.#lookedAt = now;
   }
+}
+
+/** Returns how long all processors together had nothing to do. */
+function sumIdleMillis(): number {
+  return cpus().reduce((sum, { times }) => sum + times.idle, 0);
 }

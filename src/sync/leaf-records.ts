@@ -1,121 +1,136 @@
 import { type ErrorCode, WartaError } from '../base/errors.ts';
-import { parseLeaf } from '../register/leaf.ts';
+import { type Leaf, parseLeaf } from '../register/leaf.ts';
 import type { StatementLeaf } from '../register/verify-statement.ts';
-
-/** Why a leaf does not count in full. */
-interface Hold {
-  readonly code: ErrorCode;
-  readonly reason: string;
-}
-
-/** What is kept in memory of a leaf; its bytes stay in the store until they are asked for. */
-interface LeafRecord {
-  readonly name: string;
-  readonly integratedAtSeconds: number;
-  /** Octets of the leaf. */
-  readonly sizeBytes: number;
-  readonly hold?: Hold;
-  readonly unreadable?: string;
-  read(): Uint8Array;
-}
 
 /** The leaves of the log in order: when each was integrated, and whether it goes back in time. */
 export class LeafRecords {
-  readonly #records: LeafRecord[] = [];
+  readonly #read: (index: number) => Uint8Array;
+  readonly #leaves: LogLeaf[] = [];
   /** Latest time of any leaf so far: none after it may be earlier. */
   #latestSeconds = 0;
-  /** The leaves as the register's reader takes them, and the time that those after it are held by: made once. */
-  readonly #leaves: StatementLeaf[] = [];
-  #trustedUntilSeconds = Number.NaN;
+  #trustedUntilSeconds = Number.POSITIVE_INFINITY;
+
+  /** @param read returns the octets of a leaf again, which stay in the store until they are asked for. */
+  constructor(read: (index: number) => Uint8Array) {
+    this.#read = read;
+  }
 
   get count(): number {
-    return this.#records.length;
+    return this.#leaves.length;
+  }
+
+  /** Additions that were integrated later are held. */
+  get trustedUntilSeconds(): number {
+    return this.#trustedUntilSeconds;
   }
 
   sizeBytes(index: number): number {
-    return this.#records[index]!.sizeBytes;
+    return this.#leaves[index]!.sizeBytes;
+  }
+
+  /** Returns the octets of a leaf. */
+  read(index: number): Uint8Array {
+    return this.#read(index);
   }
 
   /** Counts the leaves that were integrated after a time. */
   countAfter(seconds: number): number {
     let count = 0;
-    for (const { integratedAtSeconds } of this.#records) if (integratedAtSeconds > seconds) count++;
+    for (const { integratedAtSeconds } of this.#leaves) if (integratedAtSeconds > seconds) count++;
     return count;
   }
 
   /** Forgets the leaves from `count` on. */
   truncate(count: number): void {
-    if (count >= this.#records.length) return;
-    this.#records.length = count;
-    this.#leaves.length = Math.min(this.#leaves.length, count);
+    if (count >= this.#leaves.length) return;
+    this.#leaves.length = count;
     this.#latestSeconds = 0;
-    for (const { integratedAtSeconds } of this.#records) {
+    for (const { integratedAtSeconds } of this.#leaves) {
       this.#latestSeconds = Math.max(this.#latestSeconds, integratedAtSeconds);
     }
   }
 
-  /** Appends a leaf; `read` gets its bytes again later. */
-  append(bytes: Uint8Array, read: () => Uint8Array): void {
-    const record = describeLeaf(`#${this.#records.length}`, bytes, this.#latestSeconds, read);
-    this.#latestSeconds = Math.max(this.#latestSeconds, record.integratedAtSeconds);
-    this.#records.push(record);
+  append(bytes: Uint8Array): void {
+    const leaf = new LogLeaf(this, this.#leaves.length, bytes, this.#latestSeconds);
+    this.#latestSeconds = Math.max(this.#latestSeconds, leaf.integratedAtSeconds);
+    this.#leaves.push(leaf);
   }
 
   /**
-   * Returns the leaves for the register's reader, good until the next call. An addition that was integrated after `trustedUntilSeconds` is held:
-   * whether its signers still may sign was not known any more by then.
+   * Returns the leaves for the register's reader, good until the next call. An addition that was integrated after
+   * `trustedUntilSeconds` is held: whether its signers still may sign was not known any more by then.
    */
   leaves(trustedUntilSeconds: number): readonly StatementLeaf[] {
-    if (trustedUntilSeconds !== this.#trustedUntilSeconds) this.#leaves.length = 0;
     this.#trustedUntilSeconds = trustedUntilSeconds;
-    while (this.#leaves.length < this.#records.length) {
-      const record = this.#records[this.#leaves.length]!;
-      this.#leaves.push(toStatementLeaf(record, trustedUntilSeconds, record.name));
-    }
     return this.#leaves;
   }
 }
 
+/** A leaf of the log as the register's reader takes it. There may be a million: what can be had from elsewhere is not kept. */
+class LogLeaf implements StatementLeaf {
+  readonly name: string;
+  readonly integratedAtSeconds: number;
+  readonly sizeBytes: number;
+  readonly unreadable: string | undefined;
+  readonly #log: LeafRecords;
+  readonly #index: number;
+  readonly #isBackdated: boolean;
+
+  constructor(log: LeafRecords, index: number, bytes: Uint8Array, latestSeconds: number) {
+    const leaf = tryParse(bytes);
+    this.name = `#${index}`;
+    this.integratedAtSeconds = leaf instanceof WartaError ? 0 : leaf.integratedAtSeconds;
+    this.sizeBytes = bytes.length;
+    this.unreadable = leaf instanceof WartaError ? leaf.message : undefined;
+    this.#log = log;
+    this.#index = index;
+    this.#isBackdated = this.unreadable === undefined && this.integratedAtSeconds < latestSeconds;
+  }
+
+  get key(): string {
+    return this.name;
+  }
+
+  get held(): ErrorCode | undefined {
+    if (this.#isBackdated) return 'statement-backdated';
+    return this.integratedAtSeconds > this.#log.trustedUntilSeconds ? 'trust-expired' : undefined;
+  }
+
+  get heldReason(): string | undefined {
+    if (this.#isBackdated) return 'it was integrated at an earlier time than a leaf before it';
+    return this.held && 'the list of who may sign had expired when it was integrated';
+  }
+
+  get envelope(): Uint8Array {
+    return this.unreadable === undefined ? parseLeaf(this.#log.read(this.#index)).envelope : NOTHING;
+  }
+}
+
+const NOTHING = new Uint8Array(0);
+
 /** Describes leaves that the log showed without its witnesses: only what takes a block away counts of them. */
 export function* unwitnessedLeaves(byHash: ReadonlyMap<string, Uint8Array>): Generator<StatementLeaf> {
-  const reason = 'the log shows it without enough witnesses: it counts once they have signed';
   for (const [hash, bytes] of byHash) {
-    const record = describeLeaf(`unwitnessed ${hash.slice(0, 16)}`, bytes, 0, () => bytes);
-    const hold: Hold = { code: 'statement-unwitnessed', reason };
-    yield toStatementLeaf({ ...record, hold }, Number.POSITIVE_INFINITY, hash);
+    const leaf = tryParse(bytes);
+    const isReadable = !(leaf instanceof WartaError);
+    yield {
+      name: `unwitnessed ${hash.slice(0, 16)}`,
+      key: hash,
+      integratedAtSeconds: isReadable ? leaf.integratedAtSeconds : 0,
+      unreadable: isReadable ? undefined : leaf.message,
+      held: 'statement-unwitnessed',
+      heldReason: 'the log shows it without enough witnesses: it counts once they have signed',
+      envelope: isReadable ? leaf.envelope : NOTHING,
+    };
   }
 }
 
-function describeLeaf(name: string, bytes: Uint8Array, latestSeconds: number, read: () => Uint8Array): LeafRecord {
-  const sizeBytes = bytes.length;
+/** Takes a leaf apart, or returns why that cannot be done. */
+function tryParse(bytes: Uint8Array): Leaf | WartaError {
   try {
-    const { integratedAtSeconds } = parseLeaf(bytes);
-    const reason = 'it was integrated at an earlier time than a leaf before it';
-    const hold: Hold | undefined =
-      integratedAtSeconds < latestSeconds ? { code: 'statement-backdated', reason } : undefined;
-    return { name, integratedAtSeconds, sizeBytes, hold, read };
+    return parseLeaf(bytes);
   } catch (error) {
-    if (!(error instanceof WartaError)) throw error;
-    return { name, integratedAtSeconds: 0, sizeBytes, unreadable: error.message, read };
+    if (error instanceof WartaError) return error;
+    throw error;
   }
-}
-
-function toStatementLeaf(record: LeafRecord, trustedUntilSeconds: number, key: string): StatementLeaf {
-  const { name, integratedAtSeconds, unreadable, read } = record;
-  const stale: Hold | undefined =
-    integratedAtSeconds > trustedUntilSeconds
-      ? { code: 'trust-expired', reason: 'the list of who may sign had expired when it was integrated' }
-      : undefined;
-  const hold = record.hold ?? stale;
-  return {
-    name,
-    key,
-    integratedAtSeconds,
-    unreadable,
-    held: hold?.code,
-    heldReason: hold?.reason,
-    get envelope() {
-      return unreadable === undefined ? parseLeaf(read()).envelope : new Uint8Array(0);
-    },
-  };
 }

@@ -2,8 +2,8 @@ import { getRandomValues } from 'node:crypto';
 import { type Authorities, parseAuthorities } from '../register/authorities.ts';
 import { type ListSums, ListTable } from '../register/list-table.ts';
 import { type Pack, parsePack } from '../register/pack.ts';
-import { findMissingAnnexes, type MissingAnnex, readRegister } from '../register/read-register.ts';
-import { createSlimMemo } from '../register/register-memo.ts';
+import { findMissingAnnexes, readRegister } from '../register/read-register.ts';
+import { createSlimMemo, type MissingAnnex } from '../register/register-memo.ts';
 import type { AnnexSource, StatementLeaf, Verdict } from '../register/verify-statement.ts';
 import type { AnswerOptions } from '../rules/answer-template.ts';
 
@@ -75,13 +75,20 @@ export class ListCompiler {
 
   /**
    * Verifies what is new with all cores: the signatures on other threads, the rest on this one. What comes after finds it
-   * done, or does it alone.
+   * done, or does it alone. Tells `onMissing` of annexes to fetch as soon as it sees that they are.
    *
    * @throws {WartaError} as `compile` does.
    */
-  async verifyAhead(reading: ListReading, nowSeconds: number, onProgress?: OnProgress): Promise<void> {
-    const context = this.#contextOf(reading, nowSeconds, onProgress);
-    await this.#memo.judgeAhead(reading.leaves, context, context.onStatements);
+  async verifyAhead(
+    reading: ListReading,
+    nowSeconds: number,
+    onProgress?: OnProgress,
+    onMissing?: (annex: MissingAnnex) => void,
+  ): Promise<void> {
+    const { annexes, leaves, leafCount = 0 } = reading;
+    const onStatements = (done: number) => onProgress?.(done / Math.max(done, leafCount));
+    const context = this.#contextOf(reading, nowSeconds);
+    await this.#memo.judgeAhead(leaves, { ...context, annexes, onStatements, onMissing });
   }
 
   /**

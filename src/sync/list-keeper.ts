@@ -53,6 +53,8 @@ const TABLE_FILE = 'rules.table';
 export const REPORT_FILE = 'report.json';
 /** Reports may name what is not for everyone's eyes. */
 const PRIVATE = 0o600;
+/** Passing objects of a replay are many and small: more room for them makes it no faster, and the node larger. */
+const YOUNG_MEGABYTES = 24;
 /** How long a stop waits for a table that is being saved. */
 const SAVE_GRACE_MILLIS = 1_500;
 /** Polls come a tenth earlier or later, so that a thousand nodes do not ask at once. */
@@ -214,7 +216,10 @@ export class ListKeeper {
     const { place, state } = this.#options;
     const pinnedRoot = place.kind === 'log' ? terms.anchor : undefined;
     const start: SyncStart = { place, pinnedRoot, state, tableFile: this.#tableFile };
-    const worker = new Worker(new URL('./sync-worker.ts', import.meta.url), { workerData: start });
+    const worker = new Worker(new URL('./sync-worker.ts', import.meta.url), {
+      workerData: start,
+      resourceLimits: { maxYoungGenerationSizeMb: YOUNG_MEGABYTES },
+    });
     worker.on('error', (error) => this.#tell({ kind: 'failed', code: 'store-failed', reason: describeError(error) }));
     worker.on('exit', () => {
       if (this.#worker === worker) this.#worker = undefined;

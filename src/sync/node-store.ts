@@ -67,6 +67,9 @@ const MAX_EVIDENCE = 16;
 /** Receipts kept while nobody takes them; then the oldest go, as a newer one says what is in force now. */
 export const MAX_RECEIPTS = 1_000;
 
+/** Leaves read together: whoever asks for one mostly asks for the next, and a query for each takes four times as long. */
+const LEAVES_AHEAD = 128;
+
 /** Raised when the tables change: an older file is fetched anew. */
 const FORMAT = 1;
 
@@ -87,6 +90,9 @@ const SCHEMA = `
 export class SqliteNodeStore implements NodeStore {
   readonly #db: DatabaseSync;
   readonly #prepared = new Map<string, StatementSync>();
+  /** Leaves read together last, by their place in the log. */
+  #leavesAhead = new Map<number, Uint8Array>();
+  #lastLeaf = Number.NaN;
 
   /**
    * Opens the store, or makes it. A file that is damaged or of another format is set aside as `….damaged` and the register
@@ -146,9 +152,16 @@ export class SqliteNodeStore implements NodeStore {
   }
 
   leaf(index: number): Uint8Array {
-    const bytes = this.#blob('SELECT bytes FROM leaf WHERE at = ?', index);
+    if (!this.#leavesAhead.has(index)) this.#readLeaves(index, index === this.#lastLeaf + 1 ? LEAVES_AHEAD : 1);
+    this.#lastLeaf = index;
+    const bytes = this.#leavesAhead.get(index);
     if (bytes === undefined) throw new WartaError('store-failed', `leaf ${index} is gone from the node's store`);
     return bytes;
+  }
+
+  #readLeaves(first: number, count: number): void {
+    const rows = this.#all('SELECT at, bytes FROM leaf WHERE at >= ? AND at < ?', first, first + count);
+    this.#leavesAhead = new Map((rows as { at: number; bytes: Uint8Array }[]).map(({ at, bytes }) => [at, bytes]));
   }
 
   *leaves(): Iterable<Uint8Array> {
@@ -183,6 +196,7 @@ export class SqliteNodeStore implements NodeStore {
   }
 
   commit(changes: StoreChanges): void {
+    if (changes.leaves !== undefined || changes.firstLeaf !== undefined) this.#leavesAhead.clear();
     try {
       this.#db.exec('BEGIN IMMEDIATE');
       try {

@@ -76,7 +76,7 @@ export class RegisterFollower implements StatementSource {
   readonly #annexFetcher: AnnexFetcher;
   readonly #etags = new Map<Mirror, string>();
   readonly #mirrorStatus = new Map<Mirror, { answeredSeconds?: number; fault?: string }>();
-  #records = new LeafRecords();
+  #records = this.#createRecords();
   #range = CompactRange.empty();
   /** The largest checkpoint with its witnesses, as a note, and what it says. */
   #note: Uint8Array | undefined;
@@ -220,7 +220,7 @@ export class RegisterFollower implements StatementSource {
       for (const leaf of store.leaves()) {
         if (this.#range.size === size) break; // what an interrupted replay left
         const hash = hashLeaf(leaf);
-        this.#remember(leaf);
+        this.#records.append(leaf);
         this.#range.append(hash);
         if (this.#unwitnessed.size > 0) this.#unwitnessed.delete(hash.toString('hex'));
       }
@@ -234,7 +234,7 @@ export class RegisterFollower implements StatementSource {
       this.#opened = opened;
     } catch (error) {
       this.#incidents.note(error, 0);
-      this.#records = new LeafRecords();
+      this.#records = this.#createRecords();
       this.#range = CompactRange.empty();
     }
   }
@@ -367,7 +367,7 @@ export class RegisterFollower implements StatementSource {
       for (const leaf of leaves) {
         const hash = hashLeaf(leaf);
         if (this.#unwitnessed.has(hash.toString('hex'))) witnessed.push(hash.toString('hex'));
-        this.#remember(leaf);
+        this.#records.append(leaf);
         range.append(hash);
         fork ||= this.#contradictsPeeked(range);
       }
@@ -443,10 +443,8 @@ export class RegisterFollower implements StatementSource {
     throw missing;
   }
 
-  /** Appends a leaf to what is known of the log; its bytes are read again when they are asked for. */
-  #remember(leaf: Uint8Array): void {
-    const index = this.#records.count;
-    this.#records.append(leaf, () => this.#leaf(index));
+  #createRecords(): LeafRecords {
+    return new LeafRecords((index) => this.#leaf(index));
   }
 
   #leaf(index: number): Uint8Array {

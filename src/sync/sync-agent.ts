@@ -6,12 +6,22 @@ import type { ListTerms } from './sync-link.ts';
 const FETCH_SHARE = 0.8;
 /** New leaves from which verifying on every core is worth looking for them. */
 const MANY_LEAVES = 64;
-/** Share of the work that judging the statements is. */
+/** Share of the work that judging the statements is, also when annexes are fetched meanwhile. */
 const READ_SHARE = 0.3;
+const AHEAD_SHARE = 0.7;
 /** How long a list waits for the annexes of new notices, which may be large: a release beside them must not wait longer. */
 const PATIENCE_MILLIS = 10_000;
 /** How long the first list waits: what it lacks would end blocks that a saved table still has. */
 const FIRST_PATIENCE_MILLIS = 600_000;
+
+/** What one cycle does its work with. */
+interface Errand {
+  readonly compiler: ListCompiler;
+  readonly nowSeconds: number;
+  /** When annexes are waited for no longer. */
+  readonly deadlineMillis: number;
+  readonly onProgress: (share: number) => void;
+}
 
 /**
  * One node's way from news to a list: look, fetch what is missing, verify, fold, compile. Runs in whatever thread calls it;
@@ -68,20 +78,22 @@ export class SyncAgent {
     const isNew = this.#isNew(this.#read(failure), nowSeconds);
     const { leafCount = 0 } = this.#read(failure);
     const isMany = this.#last === undefined || leafCount - this.#leafCount >= MANY_LEAVES;
-    if (isNew && isMany && allCores) {
-      await compiler.verifyAhead(this.#read(failure), nowSeconds, (share) => onProgress?.(READ_SHARE * share));
-    }
-    if (isNew || this.#missing) {
-      try {
-        await this.#fetchAnnexes(compiler, this.#read(failure), nowSeconds, onProgress);
-      } catch (error) {
-        failure ??= error;
-      }
+    const errand: Errand = {
+      compiler,
+      nowSeconds,
+      deadlineMillis: this.#deadline(),
+      onProgress: neverBack(onProgress),
+    };
+    try {
+      if (isNew && isMany && allCores) await this.#verifyAhead(errand, this.#read(failure));
+      if (isNew || this.#missing) await this.#fetchAnnexes(errand, this.#read(failure));
+    } catch (error) {
+      failure ??= error;
     }
     if (!isNew && this.#arrived === 0) return { failure };
     const reading = this.#read(failure);
     const list = compiler.compile(reading, termsDigest, nowSeconds, (share) =>
-      onProgress?.(FETCH_SHARE + (1 - FETCH_SHARE) * share),
+      errand.onProgress(FETCH_SHARE + (1 - FETCH_SHARE) * share),
     );
     this.#arrived = 0;
     this.#leafCount = leafCount;
@@ -95,29 +107,61 @@ export class SyncAgent {
     return (this.#last.nextStatementSeconds ?? Number.POSITIVE_INFINITY) <= nowSeconds;
   }
 
+  /** When annexes are waited for no longer. */
+  #deadline(): number {
+    return performance.now() + (this.#last === undefined ? FIRST_PATIENCE_MILLIS : this.#patienceMillis);
+  }
+
+  /** Verifies with all cores; what is missing is fetched meanwhile, as it turns up. */
+  async #verifyAhead(errand: Errand, reading: SourceReading): Promise<void> {
+    const { compiler, nowSeconds, deadlineMillis, onProgress } = errand;
+    let wanted: AnnexWanted[] = [];
+    let fetching: Promise<void> | undefined;
+    const fetchWanted = async () => {
+      while (wanted.length > 0 && performance.now() < deadlineMillis) {
+        const some = wanted;
+        wanted = [];
+        await this.#fetch(errand, some);
+      }
+    };
+    let failure: unknown;
+    const onMissing = (annex: AnnexWanted) => {
+      wanted.push(annex);
+      fetching ??= fetchWanted()
+        .catch((error: unknown) => {
+          failure ??= error;
+        })
+        .finally(() => {
+          fetching = undefined;
+        });
+    };
+    await compiler.verifyAhead(reading, nowSeconds, (share) => onProgress(AHEAD_SHARE * share), onMissing);
+    await fetching;
+    if (failure !== undefined) throw failure;
+  }
+
   /** Has annexes fetched that good notices name. They are looked for again at every cycle until there are none. */
-  async #fetchAnnexes(
-    compiler: ListCompiler,
-    reading: SourceReading,
-    nowSeconds: number,
-    onProgress?: (share: number) => void,
-  ): Promise<void> {
+  async #fetchAnnexes(errand: Errand, reading: SourceReading): Promise<void> {
     if (this.#source.fetchAnnexes === undefined) return;
-    const onRead = (share: number) => onProgress?.(READ_SHARE * share);
-    const wanted = compiler.findWantedAnnexes(reading, nowSeconds, onRead);
+    const { compiler, nowSeconds, onProgress } = errand;
+    const wanted = compiler.findWantedAnnexes(reading, nowSeconds, (share) => onProgress(READ_SHARE * share));
     this.#missing = wanted.length > 0;
+    await this.#fetch(errand, wanted, (done, total) => {
+      onProgress(READ_SHARE + ((FETCH_SHARE - READ_SHARE) * done) / total);
+    });
+  }
+
+  async #fetch(
+    { compiler, nowSeconds, deadlineMillis }: Errand,
+    wanted: readonly AnnexWanted[],
+    onFetched?: (done: number, total: number) => void,
+  ): Promise<void> {
     const verify = (annex: AnnexWanted, bytes: Uint8Array) => {
       compiler.takeAnnex(annex, bytes);
       this.#arrived++;
     };
-    const patienceMillis = this.#last === undefined ? FIRST_PATIENCE_MILLIS : this.#patienceMillis;
-    await this.#source.fetchAnnexes(
-      wanted,
-      verify,
-      nowSeconds,
-      (done, total) => onProgress?.(READ_SHARE + ((FETCH_SHARE - READ_SHARE) * done) / total),
-      patienceMillis,
-    );
+    const patienceMillis = Math.max(0, deadlineMillis - performance.now());
+    await this.#source.fetchAnnexes?.(wanted, verify, nowSeconds, onFetched, patienceMillis);
   }
 
   /** Why the source cannot be read is best said by why it could not be asked. */
@@ -128,4 +172,13 @@ export class SyncAgent {
       throw failure ?? error;
     }
   }
+}
+
+/** Tells progress that never goes back: work that was done ahead is not told again. */
+function neverBack(onProgress: (share: number) => void = () => {}): (share: number) => void {
+  let told = 0;
+  return (share) => {
+    told = Math.max(told, share);
+    onProgress(told);
+  };
 }

@@ -123,7 +123,6 @@ async function cycle(request: Extract<SyncRequest, { kind: 'cycle' }>): Promise<
     const code: ErrorCode = error instanceof WartaError ? error.code : 'store-failed';
     tell({ kind: 'failed', code, message: describeError(error) });
   } finally {
-    courtesy?.end();
     tell({ kind: 'done', status: statusOf() });
   }
   sendReceipts();

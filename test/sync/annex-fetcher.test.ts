@@ -114,6 +114,19 @@ describe('annexes', () => {
     expect(verified).toEqual([DIGESTS[0]]);
   });
 
+  test('that failed by too small a size are asked for at once by a larger one', async () => {
+    const mirror = new MemoryMirror('a', () => undefined);
+    const fetcher = open(mirror);
+    const smaller = { ...wanted(DIGESTS[0]!), sizeBytes: 10 };
+    await fetcher.fetch([smaller], verify, 0);
+    mirror.answer = honest;
+    await fetcher.fetch([smaller], verify, 0);
+    expect(verified).toEqual([]);
+    await fetcher.fetch([wanted(DIGESTS[0]!)], verify, 0);
+    expect(verified).toEqual([DIGESTS[0]]);
+    expect(mirror.requests.map(({ maxBytes }) => maxBytes)).toEqual([10, 100]);
+  });
+
   test('that are slow do not keep the others waiting, and arrive later', async () => {
     let release = () => {};
     const held = new Promise<void>((resolve) => {

@@ -10,8 +10,8 @@ const GARBAGE = Buffer.from('no leaf');
 const leafAt = (seconds: number) => composeLeaf(Buffer.from('{"a":1}'), seconds);
 
 function recordsOf(leaves: readonly Uint8Array[]): LeafRecords {
-  const records = new LeafRecords();
-  for (const leaf of leaves) records.append(leaf, () => leaf);
+  const records = new LeafRecords((index) => leaves[index]!);
+  for (const leaf of leaves) records.append(leaf);
   return records;
 }
 
@@ -24,11 +24,11 @@ const holds = (records: LeafRecords, trustedUntilSeconds = NEVER) =>
 describe('leaves of the log', () => {
   test('are described by number and time, and read when they are asked for', () => {
     let reads = 0;
-    const records = new LeafRecords();
-    records.append(leafAt(1000), () => {
+    const records = new LeafRecords((index) => {
       reads++;
-      return leafAt(1000);
+      return leafAt(1000 + index);
     });
+    records.append(leafAt(1000));
     const [leaf] = records.leaves(NEVER);
     expect(leaf).toMatchObject({ name: '#0', key: '#0', integratedAtSeconds: 1000, held: undefined });
     expect(reads).toBe(0);
@@ -83,7 +83,7 @@ describe('leaves of the log', () => {
           // biome-ignore format: one line
           const records = recordsOf(times.map(leafAt));
           records.truncate(count);
-          records.append(leafAt(next), () => leafAt(next));
+          records.append(leafAt(next));
           expect(holds(records)).toEqual(holds(recordsOf([...times.slice(0, count), next].map(leafAt))));
           expect(records.count).toBe(Math.min(count, times.length) + 1);
         },

@@ -277,3 +277,29 @@ function truncate(file: string, sizeBytes: number): void {
   ftruncateSync(handle, sizeBytes);
   closeSync(handle);
 }
+
+describe('leaves read one after the other', () => {
+  const read = (store: NodeStore, indexes: readonly number[]) =>
+    indexes.map((index) => Buffer.from(store.leaf(index)).toString());
+
+  test('are those of their places, in whatever order they are asked for', () => {
+    const store = open();
+    store.commit({ firstLeaf: 0, leaves: Array.from({ length: 300 }, (_, i) => bytes(`leaf ${i}`)) });
+    fc.assert(
+      fc.property(fc.array(fc.tuple(fc.nat({ max: 299 }), fc.nat({ max: 5 }))), (runs) => {
+        const asked = runs.flatMap(([first, more]) => Array.from({ length: more + 1 }, (_, i) => first + i));
+        const indexes = asked.filter((index) => index < 300);
+        expect(read(store, indexes)).toEqual(indexes.map((index) => `leaf ${index}`));
+      }),
+    );
+  });
+
+  test('are the new ones once others were committed in their place, or gone', () => {
+    const store = open();
+    store.commit({ firstLeaf: 0, leaves: ['a', 'b', 'c', 'd'].map(bytes) });
+    expect(read(store, [0, 1])).toEqual(['a', 'b']);
+    store.commit({ firstLeaf: 2, leaves: [bytes('C')] });
+    expect(read(store, [2])).toEqual(['C']);
+    expect(() => store.leaf(3)).toThrow('leaf 3 is gone');
+  });
+});

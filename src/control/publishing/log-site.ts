@@ -106,7 +106,7 @@ export class LogSite {
       origin: this.#config.origin,
       nodes: this.nodes,
       receipts: this.receipts,
-      publisher: this.publisher,
+      publisher: () => this.publisher,
       clock: this.#clock,
       onFault: (error) => this.#onEvent({ kind: 'fault', error }),
     });

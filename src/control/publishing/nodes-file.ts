@@ -32,4 +32,20 @@ export class NodesFile {
     const registry = NodeRegistry.parse(before === undefined ? '[]' : Buffer.from(before).toString());
     await this.#storage.replace(NODES_PATH, Buffer.from(registry.enrol(node)), before);
   }
+
+  /**
+   * Remembers the file as it is and returns what replaces the whole list, unless someone else wrote it meanwhile. Nodes that
+   * are not in the new list are out. Nothing is written when the list is the same.
+   *
+   * @throws {WartaError} the replacement: `log-busy` when the file was changed, `config-invalid` for a list that is none.
+   */
+  async prepareReplacement(): Promise<(nodes: readonly EnrolledNode[]) => Promise<void>> {
+    const before = await this.#storage.read(NODES_PATH);
+    return async (nodes) => {
+      const text = `${JSON.stringify(nodes, ['licensee', 'node', 'publicKey'], 2)}\n`;
+      NodeRegistry.parse(text);
+      if (before !== undefined && Buffer.from(before).toString() === text) return;
+      await this.#storage.replace(NODES_PATH, Buffer.from(text), before);
+    };
+  }
 }

@@ -26,6 +26,8 @@ export interface ReceiptStoreOptions {
   readonly nodes: NodesFile;
   readonly origin: string;
   readonly clock: Clock;
+  /** Told of each receipt that is in the tree for the first time. */
+  readonly onStored?: (receipt: Receipt, path: string) => void;
 }
 
 /**
@@ -62,6 +64,7 @@ export class ReceiptStore {
     // Listed first: a path that is listed and not there yet does no harm, one that is never listed would not be found.
     if (!(await this.#lists.add(formatInstant(nowSeconds).slice(0, 10), path))) return 'limited';
     await storage.create(path, bytes);
+    this.#options.onStored?.(receipt, path);
     return 'stored';
   }
 

@@ -106,6 +106,16 @@ export class RegisterPublisher {
     return turn;
   }
 
+  /** Finds where a statement is in the log, once what came before has been applied; `undefined` when it is not there. */
+  async find(id: string): Promise<Appended | undefined> {
+    await this.#turn;
+    await this.#readNewLeaves();
+    const index = this.#index.placeOf(id);
+    if (index === undefined) return undefined;
+    const { integratedAtSeconds } = (await this.#index.read(id))!;
+    return { id, index, integratedAtSeconds };
+  }
+
   /** Signs and appends a heartbeat now. */
   async beat(): Promise<Appended> {
     const { heartbeat } = this.#options;

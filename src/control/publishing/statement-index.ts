@@ -38,6 +38,11 @@ export class StatementIndex {
     return this.#places.has(id);
   }
 
+  /** Returns which leaf holds the statement first; `undefined` when none does. */
+  placeOf(id: string): number | undefined {
+    return this.#places.get(id);
+  }
+
   /** Takes in the leaves that came since, up to `size`. */
   async catchUp(size: number): Promise<void> {
     for await (const leaf of readLeaves(this.#storage, this.#size, size)) this.add(leaf);

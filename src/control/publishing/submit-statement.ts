@@ -26,8 +26,8 @@ export async function submitStatement(url: string, envelope: Uint8Array, annex?:
   const { status, text } = await post(target, parts);
   const answer = parseAnswer(text);
   if (status === 201) return answer as unknown as Accepted;
-  const { code, message } = answer;
-  if (typeof code === 'string' && typeof message === 'string') throw new WartaError(code as ErrorCode, message);
+  const { code, detail } = answer;
+  if (typeof code === 'string' && typeof detail === 'string') throw new WartaError(code as ErrorCode, detail);
   throw new WartaError('socket-failed', `${target} answered ${status}: is it the address of a log?`);
 }
 

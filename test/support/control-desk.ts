@@ -1,0 +1,173 @@
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import type { LightMyRequestResponse } from 'fastify';
+import { pino } from 'pino';
+import { createToken } from '../../src/control/access/api-token.ts';
+import type { PersonalRole } from '../../src/control/access/roles.ts';
+import type { ControlConfig } from '../../src/control/control-config.ts';
+import { ControlSite } from '../../src/control/control-site.ts';
+import type { Store, UserRecord } from '../../src/control/store.ts';
+import { publicKeyOf } from '../../src/register/key.ts';
+import { openStore } from '../../src/store/open-store.ts';
+import { FakeClock } from '../base/fake-clock.ts';
+import { makeFolder } from './folders.ts';
+import { LogRegister, type LogRegisterOptions, officerKey } from './log-register.ts';
+
+/** Accounts of a desk, by id: officers with the ids that test-authority's authorities.json gives, and everyone else. */
+export const DESK_USERS: Readonly<Record<string, { roles: PersonalRole[]; authority?: string; licensee?: string }>> = {
+  drafter: { roles: ['case-officer'], authority: 'mcmc' },
+  one: { roles: ['approving-officer'], authority: 'mcmc' },
+  two: { roles: ['approving-officer'], authority: 'mcmc' },
+  three: { roles: ['approving-officer'], authority: 'mcmc' },
+  reviewer: { roles: ['appeals-reviewer'], authority: 'mcmc' },
+  auditor: { roles: ['auditor'] },
+  admin: { roles: ['admin'] },
+  operator: { roles: ['operator'], licensee: 'NSP-1' },
+};
+
+/** An answer with its body parsed. */
+export interface DeskAnswer {
+  readonly status: number;
+  readonly headers: LightMyRequestResponse['headers'];
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into it freely
+  readonly body: any;
+}
+
+/** What a desk is made with. */
+export interface DeskOptions extends LogRegisterOptions {
+  /** Database; an SQLite file of its own by default. */
+  readonly database?: string;
+  readonly config?: Partial<ControlConfig>;
+}
+
+/** The control API over a register of its own, in this process, with accounts for every role. Close it when the test is done. */
+export class ControlDesk {
+  readonly register: LogRegister;
+  readonly store: Store;
+  readonly site: ControlSite;
+  readonly clock: FakeClock | undefined;
+  readonly #tokens: ReadonlyMap<string, string>;
+
+  private constructor(
+    register: LogRegister,
+    store: Store,
+    site: ControlSite,
+    tokens: ReadonlyMap<string, string>,
+    clock?: FakeClock,
+  ) {
+    this.register = register;
+    this.store = store;
+    this.site = site;
+    this.clock = clock;
+    this.#tokens = tokens;
+  }
+
+  /** Makes a register with nothing in it and the control API on top; the sequencer is the API's. */
+  static async create(options: DeskOptions = {}): Promise<ControlDesk> {
+    const folder = makeFolder();
+    const register = await LogRegister.create(join(folder, 'log'), options);
+    addOfficers(register);
+    await register.site.close(); // the control API takes the log
+    const store = await openStore(options.database ?? `sqlite:${join(folder, 'control.db')}`);
+    const clock = options.clock instanceof FakeClock ? options.clock : undefined;
+    const tokens = await addUsers(store, register.nowSeconds * 1000);
+    const site = await ControlSite.open(composeConfig(register, folder, options), {
+      store,
+      log: pino({ level: 'silent' }),
+      clock: options.clock,
+      witnesses: register.witnesses,
+    });
+    await site.start();
+    return new ControlDesk(register, store, site, tokens, clock);
+  }
+
+  /** The token of an account. */
+  tokenOf(user: string): string {
+    return this.#tokens.get(user)!;
+  }
+
+  /** Sends a request as an account, or as anyone. `body` goes as JSON unless it is text or bytes. */
+  async send(
+    user: string | undefined,
+    method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE',
+    url: string,
+    body?: unknown,
+    headers: Record<string, string> = {},
+  ): Promise<DeskAnswer> {
+    const token = user === undefined ? {} : { authorization: `Bearer ${this.tokenOf(user)}` };
+    const isRaw = typeof body === 'string' || body instanceof Uint8Array;
+    const answer = await this.site.app.inject({
+      method,
+      url,
+      headers: { ...token, ...(body !== undefined && !isRaw && { 'content-type': 'application/json' }), ...headers },
+      ...(body !== undefined && { payload: isRaw ? Buffer.from(body as string) : JSON.stringify(body) }),
+    });
+    return { status: answer.statusCode, headers: answer.headers, body: parseBody(answer) };
+  }
+
+  /** Waits until the register's view has so many leaves. */
+  async catchUp(): Promise<void> {
+    await this.site.services.register.catchUp();
+  }
+
+  async close(): Promise<void> {
+    await this.site.close();
+    await this.store.close();
+    await Promise.all(this.register.witnesses.map((one) => one.close()));
+  }
+}
+
+function parseBody(answer: LightMyRequestResponse): unknown {
+  const type = String(answer.headers['content-type'] ?? '');
+  return /json/.test(type) && answer.body !== '' ? JSON.parse(answer.body) : answer.body;
+}
+
+function composeConfig(register: LogRegister, folder: string, { database, config }: DeskOptions): ControlConfig {
+  return {
+    log: register.config,
+    database: database ?? join(folder, 'control.db'),
+    listen: '127.0.0.1:0',
+    sequencer: true,
+    trustedProxies: 0,
+    webhooks: { key: join(folder, 'webhook.key'), allowPrivateAddresses: true },
+    ...config,
+  };
+}
+
+/** Adds officers with a key for the accounts that the test authority has none for. */
+function addOfficers(register: LogRegister): void {
+  register.changeAuthorities((file) => {
+    const { officers } = file.authorities[0]!;
+    const add = (id: string, role: (typeof officers)[number]['role']) =>
+      officers.push({ ...officers[0]!, id, name: `Officer ${id}`, role, publicKey: publicKeyOf(officerKey(id)) });
+    add('three', 'approving-officer');
+    add('reviewer', 'appeals-reviewer');
+    add('drafter', 'case-officer');
+  });
+}
+
+/** Adds the accounts and returns their tokens. */
+async function addUsers(store: Store, nowMillis: number): Promise<Map<string, string>> {
+  const tokens = new Map<string, string>();
+  await store.transaction(async (tables) => {
+    for (const [id, { roles, authority = null, licensee = null }] of Object.entries(DESK_USERS)) {
+      const times = { createdSeconds: Math.floor(nowMillis / 1000), version: 1 };
+      const user: UserRecord = {
+        id,
+        name: id,
+        roles,
+        authority,
+        licensee,
+        oidcSubject: null,
+        disabled: false,
+        ...times,
+      };
+      await tables.users.insert(user);
+      const terms = { userId: id, label: 'test', scopes: [], days: 365, nowMillis, random: randomBytes };
+      const { token, record } = createToken(terms);
+      await tables.tokens.insert(record);
+      tokens.set(id, token);
+    }
+  });
+  return tokens;
+}
