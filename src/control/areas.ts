@@ -8,7 +8,9 @@ import { addNodeRoutes } from './nodes/node-routes.ts';
 import { addPublicRegisterRoutes } from './public-register/public-register-routes.ts';
 import { addReminderRoutes } from './reviews/reminder-routes.ts';
 import type { ControlServices } from './services.ts';
+import { addStatisticsRoutes } from './statistics/statistics-routes.ts';
 import { addTakedownRoutes } from './takedowns/takedown-routes.ts';
+import { addWebhookRoutes } from './webhooks/webhook-routes.ts';
 
 /** Adds the routes of one area. */
 export type Area = (add: AddRoute, services: ControlServices) => void;
@@ -24,4 +26,6 @@ export const AREAS: readonly Area[] = [
   addAppealRoutes,
   addReminderRoutes,
   addTakedownRoutes,
+  addStatisticsRoutes,
+  addWebhookRoutes,
 ];

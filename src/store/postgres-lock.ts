@@ -27,12 +27,17 @@ export async function takePostgresLock(
     clearInterval(beat);
     if (wasHeld && isLost) onLost();
   };
-  const beat = setInterval(() => {
-    if (state !== 'held') return;
-    client.query('select 1').catch(() => {
+  let isAsked = false;
+  const beat = setInterval(async () => {
+    if (state !== 'held' || isAsked) return;
+    isAsked = true;
+    try {
+      await client.query('select 1');
+      isAsked = false;
+    } catch {
       end(true);
       client.end().catch(() => {});
-    });
+    }
   }, beatMillis).unref();
   client.on('error', () => end(true));
   client.on('end', () => end(true));

@@ -1,6 +1,7 @@
 import { closeSync, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Kysely } from 'kysely';
 import type { Engine } from './engine.ts';
 import { NodeSqliteDialect } from './sqlite-dialect.ts';
@@ -51,8 +52,13 @@ export class SqliteEngine implements Engine {
     return new SqliteEngine(path, database);
   }
 
-  write<T>(work: (db: Kysely<Database>) => Promise<T>): Promise<T> {
-    return this.writer.transaction().execute(work);
+  /** Lets the process do other things after each: SQLite never waits, and one transaction after another would leave no gap. */
+  async write<T>(work: (db: Kysely<Database>) => Promise<T>): Promise<T> {
+    try {
+      return await this.writer.transaction().execute(work);
+    } finally {
+      await nextTurn();
+    }
   }
 
   async read<T>(work: (db: Kysely<Database>) => Promise<T>): Promise<T> {

@@ -46,9 +46,11 @@ describeEngines('a lock', ({ engine, open, makeTarget }) => {
     for (const release of releases) await release!();
   });
 
-  it.each(['', 'A', '../x', 'a/b', 'a b', '-a', 'x'.repeat(41)])('is not called %j', async (name) => {
+  it('is not called anything that is no part of a file name', async () => {
     const store = await open();
-    await expect(store.lock(name)).rejects.toThrow('is no name of a lock');
+    for (const name of ['', 'A', '../x', 'a/b', 'a b', '-a', 'x'.repeat(41)]) {
+      await expect(store.lock(name)).rejects.toThrow('is no name of a lock');
+    }
   });
 
   it('does not hinder transactions', async () => {
@@ -89,9 +91,10 @@ describeEngines('a lock', ({ engine, open, makeTarget }) => {
 
     it('whose connection falls silent is lost', async () => {
       const url = new URL(await makeTarget());
+      const serverPort = Number(url.port);
       const sockets: Socket[] = [];
       const proxy = createServer((client) => {
-        const server = connect(Number(url.port), url.hostname);
+        const server = connect(serverPort, url.hostname);
         sockets.push(client, server);
         client.pipe(server).pipe(client);
         for (const socket of [client, server]) socket.on('error', () => {});

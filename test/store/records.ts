@@ -81,11 +81,13 @@ export function arbitraryRecord(name: TableName): fc.Arbitrary<AnyRecord> {
   ) as fc.Arbitrary<AnyRecord>;
 }
 
+const SAMPLES = new Map<TableName, AnyRecord>();
+
 /** Makes one record of a table with the given id, the same every time. */
-export function makeRecord(name: TableName, id: string, changes: Record<string, unknown> = {}): AnyRecord {
+export function makeRecord(name: TableName, id: string): AnyRecord {
+  if (!SAMPLES.has(name)) SAMPLES.set(name, fc.sample(arbitraryRecord(name), { numRuns: 1, seed: 7 })[0]!);
   const unique = UNIQUE[name];
-  const [record] = fc.sample(arbitraryRecord(name), { numRuns: 1, seed: 7 });
-  return { ...record!, id, ...(unique === undefined ? {} : { [unique]: `unique ${id}` }), ...changes };
+  return { ...SAMPLES.get(name)!, id, ...(unique === undefined ? {} : { [unique]: `unique ${id}` }) };
 }
 
 /** Inserts the record that those of a table refer to, if they refer to any. */

@@ -1,8 +1,12 @@
 import { DatabaseSync } from 'node:sqlite';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { CompiledQuery } from 'kysely';
 import { expect, it } from 'vitest';
 import { WartaError } from '../../src/base/errors.ts';
 import type { Store } from '../../src/control/store.ts';
+import { KyselyStore } from '../../src/store/kysely-store.ts';
+import { migrate } from '../../src/store/migrate.ts';
+import { openEngine } from '../../src/store/open-store.ts';
 import { query } from '../support/postgres.ts';
 import { describeEngines } from './engines.ts';
 import { makeEntry, makeLicensee, makeUser } from './records.ts';
@@ -101,6 +105,19 @@ describeEngines('transactions', ({ engine, open, makeTarget }) => {
     expect(await store.read(({ users }) => users.count())).toBe(1);
   });
 
+  it('one after another leave the process time for other things', async () => {
+    const store = await open();
+    await openCounter(store);
+    let turns = 0;
+    const immediate = () => {
+      turns++;
+      if (turns < 10) setImmediate(immediate);
+    };
+    setImmediate(immediate);
+    for (let i = 0; i < 20; i++) await countUp(store);
+    expect(turns).toBe(10);
+  });
+
   it('do not disturb a read that began before them', async () => {
     const store = await open();
     await openCounter(store);
@@ -161,6 +178,30 @@ describeEngines('transactions', ({ engine, open, makeTarget }) => {
   });
 
   if (engine === 'sqlite') {
+    it('that the disk has no room for fail, and leave nothing', async () => {
+      const opened = await openEngine(await makeTarget());
+      await migrate(opened);
+      const store = new KyselyStore(opened);
+      await openCounter(store);
+      const limit = async (pages: number) => {
+        await opened.writer.executeQuery(CompiledQuery.raw(`pragma max_page_count = ${pages}`));
+      };
+      const bytes = new Uint8Array(4 << 20);
+      const insert = () =>
+        store.transaction(async ({ licensees, annexes }) => {
+          await licensees.update('counter', { createdSeconds: 5 });
+          await annexes.insert({ id: 'a', entries: 0, sizeBytes: bytes.length, bytes, createdSeconds: 0 });
+        });
+      await limit(300);
+      await expect(insert()).rejects.toMatchObject({ code: 'store-failed', message: expect.stringContaining('full') });
+      expect(await readCounter(store)).toBe(0);
+      await countUp(store);
+      await limit(1e6);
+      await insert();
+      expect(await readCounter(store)).toBe(5);
+      await store.close();
+    });
+
     it('wait for another connection that writes, without stopping the process', async () => {
       const target = await makeTarget();
       const store = await open(target);

@@ -47,14 +47,18 @@ export class ControlDesk {
   readonly site: ControlSite;
   readonly clock: FakeClock | undefined;
   readonly #tokens: ReadonlyMap<string, string>;
+  readonly #config: ControlConfig;
+  readonly #peers: { close(): Promise<void> }[] = [];
 
   private constructor(
     register: LogRegister,
     store: Store,
     site: ControlSite,
     tokens: ReadonlyMap<string, string>,
+    config: ControlConfig,
     clock?: FakeClock,
   ) {
+    this.#config = config;
     this.register = register;
     this.store = store;
     this.site = site;
@@ -71,14 +75,15 @@ export class ControlDesk {
     const store = await openStore(options.database ?? `sqlite:${join(folder, 'control.db')}`);
     const clock = options.clock instanceof FakeClock ? options.clock : undefined;
     const tokens = await addUsers(store, register.nowSeconds * 1000);
-    const site = await ControlSite.open(composeConfig(register, folder, options), {
+    const config = composeConfig(register, folder, options);
+    const site = await ControlSite.open(config, {
       store,
       log: pino({ level: 'silent' }),
       clock: options.clock,
       witnesses: register.witnesses,
     });
     await site.start();
-    return new ControlDesk(register, store, site, tokens, clock);
+    return new ControlDesk(register, store, site, tokens, config, clock);
   }
 
   /** The token of an account. */
@@ -110,7 +115,23 @@ export class ControlDesk {
     await this.site.services.register.catchUp();
   }
 
+  /** Opens another process's worth of the API on the same database and register, which only PostgreSQL allows. */
+  async openPeer(): Promise<ControlSite> {
+    const store = await openStore(this.#config.database);
+    const log = pino({ level: 'silent' });
+    const site = await ControlSite.open(this.#config, { store, log, witnesses: this.register.witnesses });
+    await site.start();
+    this.#peers.push({
+      close: async () => {
+        await site.close();
+        await store.close();
+      },
+    });
+    return site;
+  }
+
   async close(): Promise<void> {
+    for (const peer of this.#peers) await peer.close();
     await this.site.close();
     await this.store.close();
     await Promise.all(this.register.witnesses.map((one) => one.close()));

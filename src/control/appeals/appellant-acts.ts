@@ -10,8 +10,9 @@ import { requireAction } from './appeal-states.ts';
 import { INTERNAL, type Viewer } from './appeal-view.ts';
 import { refuseSealedNames } from './sealed-names.ts';
 
-/** Most messages of one appeal, from both sides. */
-export const MESSAGES_MAX = 200;
+/** Most messages that an appellant can write, and most of both sides: she cannot take staff's room. */
+export const MESSAGES_MAX = 100;
+const ALL_MESSAGES_MAX = 500;
 
 /**
  * Finds out who looks at an appeal or writes in it: its appellant by the secret, staff of the notice's authority, or anyone.
@@ -49,9 +50,11 @@ export async function postMessage(
   requireAction(appeal, 'message');
   const { tables } = desk;
   const messages = { appealId: appeal.id, kind: { in: ['message', INTERNAL] } };
-  if ((await tables.appealEvents.count(messages)) >= MESSAGES_MAX) {
-    throw new WartaError('request-limited', `appeal ${appeal.id} has ${MESSAGES_MAX} messages: it takes no more`);
-  }
+  const isFull =
+    viewer === 'appellant'
+      ? (await tables.appealEvents.count({ ...messages, actor: 'appellant' })) >= MESSAGES_MAX
+      : (await tables.appealEvents.count(messages)) >= ALL_MESSAGES_MAX;
+  if (isFull) throw new WartaError('request-limited', `appeal ${appeal.id} takes no more messages`);
   if (audience === 'public') refuseSealed(desk, appeal, text);
   await recordEvent(desk, appeal.id, {
     actor: viewer === 'appellant' ? 'appellant' : actor.id,

@@ -65,7 +65,8 @@ function addEntryRoutes(add: AddRoute, services: ControlServices, composer: Entr
       // Whoever may not change the draft does not make the server read a long list either.
       await services.store.read(async (tables) => requireOpenDraft(tables, call, call.params.id));
       const seed = services.random(SEED_BYTES);
-      return composer.compose({ bytes: call.body as Buffer, type: parseType(call.headers['content-type']), seed });
+      const bytes = (call.body as Buffer | null | undefined) ?? Buffer.alloc(0);
+      return composer.compose({ bytes, type: parseType(call.headers['content-type']), seed });
     },
     async handle(call, { bytes, digest, entries }) {
       const { tables, nowSeconds } = call;
@@ -136,7 +137,9 @@ function parseType(header: string | string[] | undefined): EntryType {
   if (charset !== undefined && charset !== 'utf-8' && charset !== 'utf8') {
     throw new WartaError('request-invalid', 'content-type: send the names in UTF-8');
   }
-  return type!.trim() as EntryType;
+  const known = ENTRY_TYPES.find((one) => one === type!.trim());
+  if (known === undefined) throw new WartaError('request-invalid', `content-type: one of ${ENTRY_TYPES.join(', ')}`);
+  return known;
 }
 
 async function requireAnnex(tables: Tables, draft: DraftRecord, maySee: boolean): Promise<AnnexRecord> {

@@ -42,7 +42,15 @@ export interface Timeouts {
   readonly closeMillis: number;
 }
 
-const TIMEOUTS: Timeouts = { requestMillis: 60_000, connectionMillis: 60_000, checkMillis: 5_000, closeMillis: 15_000 };
+const HEADERS_MILLIS = 60_000;
+
+/** An annex of 150 MB in five minutes needs 4 Mbit/s. */
+const TIMEOUTS: Timeouts = {
+  requestMillis: 300_000,
+  connectionMillis: 60_000,
+  checkMillis: 5_000,
+  closeMillis: 15_000,
+};
 
 const SECURITY_HEADERS = {
   'content-security-policy': "default-src 'none'; frame-ancestors 'none'",
@@ -62,8 +70,11 @@ export function createControlApp(options: ControlAppOptions): FastifyInstance {
     bodyLimit: BODY_MAX_BYTES,
     requestTimeout: timeouts.requestMillis,
     connectionTimeout: timeouts.connectionMillis,
-    // Of the two timeouts Node gives bodies the longer one, so that of header fields must not be left at its default.
-    http: { connectionsCheckingInterval: timeouts.checkMillis, headersTimeout: timeouts.requestMillis },
+    http: {
+      connectionsCheckingInterval: timeouts.checkMillis,
+      // Node gives bodies the longer one of the two timeouts, so this one must not be left at its default.
+      headersTimeout: Math.min(HEADERS_MILLIS, timeouts.requestMillis),
+    },
     forceCloseConnections: 'idle',
     return503OnClosing: false, // in a form of its own; ours is below
     logger: false,

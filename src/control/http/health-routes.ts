@@ -46,9 +46,12 @@ const packParts = z.object({
   appeals: z.object({
     fileWithinDays: z.int(),
     acknowledgeWithinDays: z.int(),
+    assessWithinDays: z.int().optional(),
     decideWithinDays: z.int(),
     releaseWithinHours: z.int(),
+    eraseContactAfterDays: z.int().optional(),
   }),
+  reviews: z.object({ stayOverdue: z.boolean() }).optional(),
   help: z.record(z.string(), z.array(z.object({ title: z.string(), url: z.string() }))),
 });
 

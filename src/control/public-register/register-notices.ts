@@ -15,8 +15,10 @@ import type {
   RegisterNotice,
 } from './register-forms.ts';
 
-/** Notices looked at for one page: a page may be shorter than asked for and still have a next one. */
-const LOOKED_AT_MAX = 5000;
+/** Work for one page, in notices passed over: a page may be shorter than asked for and still have a next one. */
+const WORK_MAX = 100_000;
+/** How much longer it takes to find out how a notice stands. */
+const STANDING_WORK = 20;
 const APPEALS_MAX = 50;
 const CHANGES_MAX = 200;
 
@@ -30,16 +32,17 @@ export function listNotices(
   const notices = register.notices();
   const before = cursor === undefined ? Number.POSITIVE_INFINITY : parseCursor(cursor);
   const items: ListedNotice[] = [];
-  let lookedAt = 0;
+  let work = 0;
   for (let place = findPlace(notices, before) - 1; place >= 0; place--) {
     const notice = notices[place];
     const { index } = notice;
+    work++;
     if (isWanted(notice, query)) {
+      work += STANDING_WORK;
       const standing = requireStanding(register, notice, nowSeconds);
       if (state === undefined || standing.state === state) items.push(listNotice(notice, standing, nowSeconds));
     }
-    lookedAt++;
-    if ((items.length === limit || lookedAt === LOOKED_AT_MAX) && place > 0) return { items, next: String(index) };
+    if ((items.length === limit || work >= WORK_MAX) && place > 0) return { items, next: String(index) };
   }
   return { items };
 }

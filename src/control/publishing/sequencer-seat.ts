@@ -18,6 +18,14 @@ export interface SequencerSeatOptions {
   readonly onEvent?: (event: LogEvent) => void;
   /** Runs in the process that has the sequencer, once after taking it and then every minute. */
   readonly chores?: () => Promise<void>;
+  /** Goes on in that process for as long as it has the sequencer. */
+  readonly duty?: Duty;
+}
+
+/** Something that one process does. */
+export interface Duty {
+  start(): void;
+  stop(): Promise<void>;
 }
 
 /** How long a process waits before it tries for the sequencer again. */
@@ -94,6 +102,7 @@ export class SequencerSeat implements PublicationSink {
       this.#holding = { site, queue, release, timer };
       site.start();
       queue.start();
+      this.#options.duty?.start();
       if (chores !== undefined) this.#doChores(chores);
     } catch (error) {
       await site?.close();
@@ -114,6 +123,7 @@ export class SequencerSeat implements PublicationSink {
     this.#holding = undefined;
     if (holding === undefined) return;
     clearInterval(holding.timer);
+    await this.#options.duty?.stop();
     await holding.queue.stop();
     await this.#chores;
     await holding.site.close();

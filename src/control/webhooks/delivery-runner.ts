@@ -3,6 +3,7 @@ import { Agent, request } from 'undici';
 import type { Clock } from '../../base/clock.ts';
 import { describeError } from '../../base/errors.ts';
 import { DAY_SECONDS } from '../../register/time.ts';
+import { listAll } from '../nodes/list-all.ts';
 import type { DeliveryRecord, Store, Tables, WebhookRecord } from '../store.ts';
 import { composeWebhookHeaders } from './webhook-signature.ts';
 import { createGuardedLookup, requireTarget, type TargetTerms } from './webhook-target.ts';
@@ -21,7 +22,9 @@ const JITTER = 0.25;
 const PARALLEL = 8;
 const PARALLEL_PER_WEBHOOK = 2;
 
-const DUE_AT_ONCE = 200;
+/** Deliveries to one webhook in one go. */
+const DUE_AT_ONCE = 20;
+
 const TIMEOUT_MILLIS = 10_000;
 const CONNECT_TIMEOUT_MILLIS = 5_000;
 const POLL_MILLIS = 5_000;
@@ -62,7 +65,7 @@ interface Attempt {
  */
 export class DeliveryRunner {
   readonly #options: DeliveryRunnerOptions;
-  readonly #agent: Agent;
+  #agent: Agent | undefined;
   #timer: NodeJS.Timeout | undefined;
   #underWay: Promise<void> | undefined;
   #isDue = false;
@@ -71,12 +74,6 @@ export class DeliveryRunner {
 
   constructor(options: DeliveryRunnerOptions) {
     this.#options = options;
-    this.#agent = new Agent({
-      connect: { lookup: createGuardedLookup(options.terms), timeout: CONNECT_TIMEOUT_MILLIS },
-      connections: PARALLEL_PER_WEBHOOK,
-      pipelining: 1,
-      keepAliveTimeout: 1000,
-    });
   }
 
   start(): void {
@@ -99,7 +96,18 @@ export class DeliveryRunner {
     this.#isStopping = true;
     clearInterval(this.#timer);
     await this.#underWay;
-    await this.#agent.destroy();
+    await this.#agent?.destroy();
+    this.#agent = undefined;
+  }
+
+  #connect(): Agent {
+    this.#agent ??= new Agent({
+      connect: { lookup: createGuardedLookup(this.#options.terms), timeout: CONNECT_TIMEOUT_MILLIS },
+      connections: PARALLEL,
+      pipelining: 1,
+      keepAliveTimeout: 1000,
+    });
+    return this.#agent;
   }
 
   async #run(): Promise<void> {
@@ -122,47 +130,39 @@ export class DeliveryRunner {
    * @throws {WartaError} `store-failed`.
    */
   async deliverDue(): Promise<number> {
-    const nowSeconds = this.#nowSeconds();
-    const { due, webhooks } = await this.#options.store.read(async (tables) => {
-      const found = await tables.deliveries.list({
-        where: { state: 'waiting', nextAttemptSeconds: { before: nowSeconds + 1 } },
-        orderBy: 'nextAttemptSeconds',
-        limit: DUE_AT_ONCE,
-      });
-      const ids = [...new Set(found.map(({ webhookId }) => webhookId))];
-      const records =
-        ids.length === 0 ? [] : await tables.webhooks.list({ where: { id: { in: ids } }, limit: ids.length });
-      return { due: found, webhooks: new Map(records.map((webhook) => [webhook.id, webhook])) };
-    });
-    const queues = [...Map.groupBy(due, ({ webhookId }) => webhookId).entries()];
+    const queues = await this.#options.store.read((tables) => listDue(tables, this.#nowSeconds()));
+    let attempted = 0;
+    const lanes = Math.min(PARALLEL, queues.length * PARALLEL_PER_WEBHOOK);
     await Promise.all(
-      Array.from({ length: Math.min(PARALLEL, queues.length * PARALLEL_PER_WEBHOOK) }, async (_, lane) => {
-        // Lanes begin at different webhooks, and each takes from the next when its own has nothing left.
+      Array.from({ length: lanes }, async (_, lane) => {
+        // Lanes begin at different webhooks, and each helps the next when its own has nothing left.
         for (let turn = 0; turn < queues.length; turn++) {
-          const [webhookId, queue] = queues[(lane + turn) % queues.length];
-          for (let next = queue.shift(); next !== undefined && !this.#isStopping; next = queue.shift()) {
-            await this.#deliver(next, webhooks.get(webhookId));
+          const { webhook, due } = queues[(lane + turn) % queues.length];
+          for (let next = due.shift(); next !== undefined && !this.#isStopping; next = due.shift()) {
+            attempted++;
+            const isTaken = await this.#deliver(next, webhook);
+            // A receiver in trouble gets the rest later, and holds nobody up meanwhile.
+            if (!isTaken) due.length = 0;
           }
         }
       }),
     );
-    return due.length;
+    return attempted;
   }
 
-  async #deliver(delivery: DeliveryRecord, webhook: WebhookRecord | undefined): Promise<void> {
-    if (webhook === undefined) return; // removed meanwhile, and its deliveries with it
+  /** Attempts one delivery, writes down how that ended, and returns whether it was taken. */
+  async #deliver(delivery: DeliveryRecord, webhook: WebhookRecord): Promise<boolean> {
     const attempt = webhook.disabled
       ? { status: null, error: 'the webhook is disabled' }
       : await this.#post(webhook, delivery);
-    const nowSeconds = this.#nowSeconds();
-    const changes = this.#judge(delivery, attempt, webhook.disabled, nowSeconds);
+    const changes = this.#judge(delivery, attempt, webhook.disabled, this.#nowSeconds());
     await this.#options.store.transaction(async (tables) => {
-      if ((await tables.deliveries.get(delivery.id)) === undefined) return;
+      if ((await tables.deliveries.get(delivery.id)) === undefined) return; // its webhook was deleted meanwhile
       await tables.deliveries.update(delivery.id, changes);
       if (attempt.status === GONE) await disable(tables, webhook);
     });
-    const outcome = changes.state === 'waiting' ? 'failed' : changes.state;
-    this.#options.onAttempt?.(outcome);
+    this.#options.onAttempt?.(changes.state === 'waiting' ? 'failed' : changes.state);
+    return attempt.error === null || webhook.disabled;
   }
 
   async #post(webhook: WebhookRecord, { id, body }: DeliveryRecord): Promise<Attempt> {
@@ -174,7 +174,7 @@ export class DeliveryRunner {
         headers: composeWebhookHeaders({ id, timestampSeconds: this.#nowSeconds(), body }, key),
         body,
         signal: AbortSignal.timeout(TIMEOUT_MILLIS),
-        dispatcher: this.#agent,
+        dispatcher: this.#connect(),
       });
       const { statusCode: status } = answer;
       answer.body.on('error', () => {});
@@ -229,6 +229,25 @@ export class DeliveryRunner {
   #nowSeconds(): number {
     return Math.floor(this.#options.clock.wallMillis() / 1000);
   }
+}
+
+/** What is due for one webhook, longest due first. */
+interface DueQueue {
+  readonly webhook: WebhookRecord;
+  readonly due: DeliveryRecord[];
+}
+
+/** Lists what is due, some of each webhook: one with many waiting leaves room for the others. */
+async function listDue(tables: Tables, nowSeconds: number): Promise<DueQueue[]> {
+  const where = { state: 'waiting', nextAttemptSeconds: { before: nowSeconds + 1 } } as const;
+  if ((await tables.deliveries.list({ where, limit: 1 })).length === 0) return [];
+  const queues: DueQueue[] = [];
+  for (const webhook of await listAll(tables.webhooks)) {
+    const own = { ...where, webhookId: webhook.id };
+    const due = await tables.deliveries.list({ where: own, orderBy: 'nextAttemptSeconds', limit: DUE_AT_ONCE });
+    if (due.length > 0) queues.push({ webhook, due });
+  }
+  return queues;
 }
 
 async function disable(tables: Tables, { id }: WebhookRecord): Promise<void> {

@@ -100,7 +100,7 @@ describe('an API token', () => {
   });
 
   it('tells that it expired, was revoked or is of a disabled account only to who has its secret', async () => {
-    const wrong = OF().slice(0, -6) + 'AAAAAA';
+    const wrong = `${OF().slice(0, -6)}AAAAAA`;
     const { id } = parseToken(OF())!;
     await rig.store.transaction(({ tokens }) => tokens.update(id, { revokedSeconds: NOW }));
     await expect(identify(`Bearer ${OF()}`)).rejects.toMatchObject(refusal(/revoked/));

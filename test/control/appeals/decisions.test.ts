@@ -1,17 +1,22 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { AppealsRig, DAY, HOUR } from './appeals-rig.ts';
 
 let rig: AppealsRig;
 let notice: string;
 let ids: string[];
 
-beforeEach(async () => {
+beforeAll(async () => {
   rig = await AppealsRig.create();
-  notice = await rig.notice(['a.example', 'b.example', { subtree: 'c.example' }]);
+});
+beforeEach(async () => {
+  rig.packChanges = {};
+  rig.register.refreshTimestamp();
+  const reference = `TEST/${rig.view.size}`;
+  notice = await rig.notice(['a.example', 'b.example', { subtree: 'c.example' }], { reference });
   const entries = rig.view.entriesOf(notice)!;
   ids = [0, 1, 2].map((at) => entries.id(at));
 });
-afterEach(() => rig.close());
+afterAll(() => rig.close());
 
 const nameOf = (id: string): string => {
   const entries = rig.view.entriesOf(notice)!;
@@ -20,14 +25,14 @@ const nameOf = (id: string): string => {
 const idOf = (name: string): string => ids.find((id) => nameOf(id) === name)!;
 
 describe('a decision', () => {
-  it.each([
+  it.each<[string, object, { entries?: string[]; whole?: true }, () => string[] | undefined]>([
     ['what was appealed', { entries: ['a.example'] }, {}, () => [idOf('a.example')]],
     ['the whole notice when that was appealed', {}, {}, () => undefined],
     ['the entries it names', {}, { entries: ['b.example'] }, () => [idOf('b.example')]],
     ['the whole notice if it says so', { entries: ['a.example'] }, { whole: true }, () => undefined],
-  ])('overturned revokes %s', async (_what, filing, extent, expected: () => unknown) => {
+  ])('overturned revokes %s', async (_what, filing, extent, expected) => {
     const { reference } = await rig.bring(notice, 'assessed', filing);
-    const named = 'entries' in extent ? { entries: extent.entries.map(idOf) } : extent;
+    const named = extent.entries === undefined ? extent : { entries: extent.entries.map(idOf) };
     const answer = await rig.act(reference, 'decide', { outcome: 'overturned', reasons: 'Wrong site.', ...named });
     expect(answer.status, answer.text).toBe(200);
     const [draft, ...others] = await rig.draftsOf(reference);
@@ -146,6 +151,7 @@ describe('a stay', () => {
     expect((await rig.act(reference, 'stay', { reasons: 'Harm.' })).status).toBe(200);
     const until = new Date((rig.now + DAY) * 1000).toISOString().replace('.000', '');
     const order = { by: 'Tribunal', reference: 'T/7' };
+    rig.pass(1);
     await rig.act(reference, 'stay', { reasons: 'Ordered.', order, entries: [idOf('b.example')], until });
     const [own, ordered] = await rig.draftsOf(reference);
     expect(own!.body).toMatchObject({
@@ -212,7 +218,6 @@ describe('the clocks', () => {
     [30 * DAY + 1, true],
   ])('take an appeal %i seconds after effect for late: %s', async (seconds, late) => {
     rig.pass(seconds);
-    rig.register.refreshTimestamp();
     const { reference, secret } = await rig.file(notice);
     const own = await rig.send(`GET /v1/appeals/${reference}`, undefined, { headers: { 'appeal-secret': secret } });
     expect(own.body.late).toBe(late);

@@ -211,5 +211,6 @@ describe('a flood of appeals', () => {
       rig.send(`POST /v1/appeals/${reference}/messages`, { text: 'x' }, { headers: { 'appeal-secret': secret } });
     expect((await write()).status).toBe(201);
     expect((await write()).body.code).toBe('request-limited');
+    expect((await rig.act(reference, 'messages', { text: 'Enough.' }, 'clerk')).status).toBe(201);
   });
 });

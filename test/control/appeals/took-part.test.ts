@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { findParticipants } from '../../../src/control/appeals/took-part.ts';
 import type { DraftRecord } from '../../../src/control/store.ts';
 import { publicKeyOf } from '../../../src/register/key.ts';
@@ -7,10 +7,13 @@ import { AppealsRig } from './appeals-rig.ts';
 
 let rig: AppealsRig;
 
-beforeEach(async () => {
+beforeAll(async () => {
   rig = await AppealsRig.create();
 });
-afterEach(() => rig.close());
+afterAll(() => rig.close());
+
+/** Publishes a notice that nobody took part in yet. */
+const publish = (names = ['a.example', 'b.example']) => rig.notice(names, { reference: `TEST/${rig.view.size}` });
 
 /** Keeps a draft of a statement as drafting leaves it. */
 async function keepDraft(changes: Partial<DraftRecord>): Promise<void> {
@@ -76,7 +79,7 @@ describe('whoever hears an appeal', () => {
     ['signer-reviews', 403],
     ['stranger', 403],
   ])('%s: by the statement itself %i', async (person, status) => {
-    const notice = await rig.notice(['a.example', 'b.example']);
+    const notice = await publish();
     const code = person === 'stranger' ? 'forbidden' : 'appeal-conflict';
     const check = async (reference: string, action: string, body: object) => {
       const answer = await rig.act(reference, action, body, person);
@@ -94,7 +97,7 @@ describe('whoever hears an appeal', () => {
   });
 
   it.each(Object.keys(PARTS))('%s took part', async (part) => {
-    const notice = await rig.notice(['a.example', 'b.example']);
+    const notice = await publish();
     await PARTS[part]!(notice);
     const { reference } = await rig.bring(notice, 'acknowledged');
     const answer = await rig.act(reference, 'assess', {});
@@ -103,8 +106,8 @@ describe('whoever hears an appeal', () => {
   });
 
   it('took no part by a withdrawn variation, or by one of another notice', async () => {
-    const notice = await rig.notice(['a.example']);
-    const other = await rig.notice(['b.example'], { reference: 'TEST/2' });
+    const notice = await publish(['a.example']);
+    const other = await publish(['b.example']);
     await keepDraft({ type: 'variation', state: 'withdrawn', body: { notice }, draftedBy: 'reviewer' });
     await keepDraft({ type: 'variation', state: 'proposed', body: { notice: other }, draftedBy: 'reviewer' });
     const { reference } = await rig.bring(notice, 'acknowledged');
@@ -112,7 +115,8 @@ describe('whoever hears an appeal', () => {
   });
 
   it('is not the holder of a key that signed, under another name', async () => {
-    const notice = await rig.notice(['a.example']);
+    const notice = await publish(['a.example']);
+    const { authorities } = rig.register;
     rig.register.changeAuthorities((file) => {
       const { officers } = file.authorities[0]!;
       const twin = { ...officers[0]!, id: 'reviewer', role: 'appeals-reviewer' as const };
@@ -123,10 +127,12 @@ describe('whoever hears an appeal', () => {
     const answer = await rig.act(reference, 'assess', {});
     expect(answer.body.code).toBe('appeal-conflict');
     expect((await rig.act(reference, 'assess', {}, 'second')).status).toBe(200);
+    rig.register.changeAuthorities((file) => Object.assign(file, { authorities: authorities.authorities }));
+    await rig.view.catchUp();
   });
 
   it('is told apart by officers and by keys', async () => {
-    const notice = rig.view.findNotice(await rig.notice(['a.example']))!;
+    const notice = rig.view.findNotice(await publish(['a.example']))!;
     const { officers, keys } = await rig.read((tables) => findParticipants(tables, rig.view, notice));
     expect([...officers].sort()).toEqual(['drafter', 'one', 'two']);
     expect([...keys].sort()).toEqual(['one', 'two'].map((id) => publicKeyOf(officerKey(id))).sort());
@@ -144,13 +150,13 @@ describe('staff', () => {
     ['operator', 403],
     ['public', 401],
   ])('%s acknowledging an appeal: %i', async (person, status) => {
-    const { reference } = await rig.bring(await rig.notice(['a.example']), 'filed');
+    const { reference } = await rig.bring(await publish(['a.example']), 'filed');
     const as = person === 'public' ? undefined : person;
     expect((await rig.send(`POST /v1/appeals/${reference}/acknowledge`, {}, { as })).status).toBe(status);
   });
 
   it.each(['clerk', 'auditor', 'admin', 'operator'])('%s hears no appeal', async (person) => {
-    const { reference } = await rig.bring(await rig.notice(['a.example']), 'acknowledged');
+    const { reference } = await rig.bring(await publish(['a.example']), 'acknowledged');
     for (const [action, body] of Object.entries({
       assess: {},
       stay: { reasons: 'r' },

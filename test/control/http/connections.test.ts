@@ -230,6 +230,15 @@ describe('a limit of requests', () => {
     expect(await via('203.0.113.9, 198.51.100.1')).toBe(429);
   });
 
+  it('leaves no trace of addresses', async () => {
+    for (let count = 0; count < 5; count++) await ask('192.0.2.251');
+    const answer = await rig.send('POST /v1/appeals', { remoteAddress: '192.0.2.251' });
+    const records = await rig.store.read(({ audit, idempotency }) =>
+      Promise.all([audit.list({ limit: 100 }), idempotency.list({ limit: 100 })]),
+    );
+    expect(JSON.stringify([answer.headers, answer.body, records, rig.logged, rig.faults])).not.toContain('192.0.2.251');
+  });
+
   it('comes after admission', async () => {
     expect((await rig.send('POST /v1/appeals', { as: { token: 'none' }, remoteAddress: '192.0.2.1' })).statusCode).toBe(
       401,

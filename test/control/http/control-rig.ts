@@ -32,6 +32,8 @@ export const PEOPLE: Record<PersonalRole, string> = {
 export type RigOptions = Partial<Omit<ControlAppOptions, 'services'>> & {
   services?: Partial<ControlServices>;
   store?: Store;
+  /** Of a rig whose store has the same people already. */
+  tokens?: Readonly<Record<PersonalRole, string>>;
   /** Called before any route is added. */
   onCreate?: (app: FastifyInstance) => void;
 };
@@ -90,7 +92,15 @@ export async function createControlRig(options: RigOptions = {}): Promise<Contro
   });
   options.onCreate?.(app);
   const rig: ControlRig = {
-    ...{ app, store, services, logged, faults, now: NOW, tokens: await createPeople(store, random) },
+    ...{
+      app,
+      store,
+      services,
+      logged,
+      faults,
+      now: NOW,
+      tokens: options.tokens ?? (await createPeople(store, random)),
+    },
     async send(route, { as = 'public', headers, body, ...rest } = {}) {
       const [method, url] = route.split(' ') as [NonNullable<InjectOptions['method']>, string];
       const authorization = await authorize(as, url);

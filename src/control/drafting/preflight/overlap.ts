@@ -32,7 +32,8 @@ export async function checkOverlap(
       if (hits.length > 0 && notice.counts(at)) for (const hit of hits) covered.add(hit);
     }
     const message = `blocked already by notice ${notice.reference}`;
-    for (const at of covered) book.addEntry('overlap', 'warn', message, entries.id(at));
+    for (const at of [...covered].sort((one, other) => one - other))
+      book.addEntry('overlap', 'warn', message, entries.id(at));
   }
 }
 
