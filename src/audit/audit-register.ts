@@ -53,29 +53,27 @@ export interface ReadOptions {
   readonly size?: number;
   /** Annexes of notices whose term ended by then are not read, as nothing of them can be in force. */
   readonly annexesFromSeconds?: number;
+  /** Passes over heartbeats, which decide no rule: their signatures are not checked, and they have no verdict. */
+  readonly rulesOnly?: boolean;
   readonly onProgress?: (done: number, total: number) => void;
+}
+
+/** What verifying ahead takes. */
+export interface VerifyOptions extends Pick<ReadOptions, 'rulesOnly'> {
+  /** Called now and then with how many statements were verified. */
+  readonly onStatements?: (done: number) => void;
 }
 
 /** The first leaves of the log, verified. */
 export class AuditReading {
-  /** Leaves read. */
-  readonly size: number;
-  /** One verdict for each leaf, in the log's order. */
+  /** One verdict for each leaf, in the log's order; none for heartbeats in a reading for rules only. */
   readonly verdicts: readonly LeafVerdict[];
   /** Good statements in the log's order. Sealed notices whose annex is not at hand are among them. */
   readonly statements: readonly KnownStatement[];
-  readonly #register: AuditRegister;
 
-  constructor(register: AuditRegister, verdicts: readonly LeafVerdict[], statements: readonly KnownStatement[]) {
-    this.#register = register;
-    this.size = verdicts.length;
+  constructor(verdicts: readonly LeafVerdict[], statements: readonly KnownStatement[]) {
     this.verdicts = verdicts;
     this.statements = statements;
-  }
-
-  /** Returns the verdict on the leaf a good statement came from. */
-  verdictOf(statement: KnownStatement): LeafVerdict {
-    return this.verdicts[this.#register.indexOf(statement.name)]!;
   }
 
   /** Finds a good notice by its id. */
@@ -174,12 +172,13 @@ export class AuditRegister {
    * Verifies the first leaves of the log, as a node that had no more of them would. The same question again costs
    * nothing.
    */
-  read({ size = this.size, annexesFromSeconds = 0, onProgress }: ReadOptions = {}): AuditReading {
-    const key = `${size} ${annexesFromSeconds}`;
+  read(options: ReadOptions = {}): AuditReading {
+    const { size = this.size, annexesFromSeconds = 0, rulesOnly = false } = options;
+    const key = `${size} ${annexesFromSeconds} ${rulesOnly}`;
     const slot = size === this.size ? 'whole' : 'part';
     const known = this.#readings.get(slot);
     if (known?.key === key) return known.reading;
-    const reading = this.#read(size, annexesFromSeconds, onProgress);
+    const reading = this.#read({ ...options, size });
     this.#readings.set(slot, { key, reading });
     return reading;
   }
@@ -196,17 +195,22 @@ export class AuditRegister {
   }
 
   /** Verifies the statements with all cores, and reads annexes meanwhile, so that the first reading finds it done. */
-  verifyAhead(onStatements?: (done: number) => void): Promise<void> {
+  verifyAhead({ rulesOnly, onStatements }: VerifyOptions = {}): Promise<void> {
     const { authorities, pinned, archive } = this;
-    const context = { authorities, pack: pinned.pack, nowSeconds: 0, annexes: archive.annexes, onStatements };
+    const context = {
+      authorities,
+      pack: pinned.pack,
+      rulesOnly,
+      nowSeconds: 0,
+      annexes: archive.annexes,
+      onStatements,
+    };
     return this.#memo.judgeAhead(this.#leaves, context);
   }
 
   /** Verifies the statements and returns which annexes are not at hand; give what can be had to `takeAnnex`. */
-  findMissingAnnexes(onStatements?: (done: number) => void): readonly MissingAnnex[] {
-    const { authorities, pinned, archive } = this;
-    const context = { authorities, pack: pinned.pack, licensee: NOBODY, nowSeconds: 0, memo: this.#memo, onStatements };
-    const missing = findMissingAnnexes(this.#leaves, archive.annexes, context);
+  findMissingAnnexes(): readonly MissingAnnex[] {
+    const missing = findMissingAnnexes(this.#leaves, this.archive.annexes, this.#contextOf(0, true));
     // Whoever gives an annex of someone else a wrong size must not keep it from being fetched.
     const largestLast = missing.toSorted((one, other) => one.sizeBytes - other.sizeBytes);
     return [...new Map(largestLast.map((annex) => [annex.digest, annex])).values()];
@@ -221,27 +225,28 @@ export class AuditRegister {
     this.#memo.takeAnnex(digest, bytes);
   }
 
-  #read(size: number, annexesFromSeconds: number, onProgress: ReadOptions['onProgress']): AuditReading {
-    const { authorities, pinned, archive } = this;
+  /** What to read with. What is wanted here is the verdicts; readers fold for whom they like. */
+  #contextOf(nowSeconds: number, rulesOnly?: boolean) {
+    const { authorities, pinned } = this;
+    return { authorities, pack: pinned.pack, licensee: NOBODY, nowSeconds, memo: this.#memo, rulesOnly };
+  }
+
+  #read({ size, annexesFromSeconds = 0, rulesOnly, onProgress }: ReadOptions & { size: number }): AuditReading {
     const leaves = this.#leaves.slice(0, size);
-    // What is wanted here is the verdicts; readers fold for whom they like.
-    const reading = readRegister(leaves, archive.annexes, {
-      authorities,
-      pack: pinned.pack,
-      licensee: NOBODY,
-      nowSeconds: annexesFromSeconds,
-      memo: this.#memo,
-      onProgress,
-    });
+    const context = { ...this.#contextOf(annexesFromSeconds, rulesOnly), onProgress };
+    const reading = readRegister(leaves, this.archive.annexes, context);
     const verdicts = new Map(reading.verdicts.map((verdict) => [verdict.name, verdict]));
     const unread = this.#readSealed(leaves, verdicts, reading.statements);
     const good = new Map(reading.statements.map((statement) => [statement.name, statement]));
-    const described = leaves.map((leaf, index) =>
-      describeVerdict(leaf, index, verdicts.get(leaf.name)!, good.get(leaf.name), unread.get(leaf.name)),
-    );
+    const described: LeafVerdict[] = [];
+    leaves.forEach((leaf, index) => {
+      const verdict = verdicts.get(leaf.name);
+      if (verdict === undefined) return; // passed over
+      described.push(describeVerdict(leaf, index, verdict, good.get(leaf.name), unread.get(leaf.name)));
+    });
     const statements = [...reading.statements, ...unread.values()];
     statements.sort((one, other) => this.indexOf(one.name) - this.indexOf(other.name));
-    return new AuditReading(this, described, statements);
+    return new AuditReading(described, statements);
   }
 
   /**

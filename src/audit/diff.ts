@@ -49,13 +49,13 @@ export function* diffRegister(
   const before = openSide(register, licensee, fromSeconds);
   const after = openSide(register, licensee, toSeconds);
   const refuse = createGuard(register.pinned.pack);
-  for (const notice of register.read({ size: register.sizeAt(toSeconds) }).statements) {
+  for (const notice of register.read({ size: register.sizeAt(toSeconds), rulesOnly: true }).statements) {
     if (isNotice(notice) && notice.entries !== undefined) yield* diffNotice(notice, before, after, refuse);
   }
 }
 
 function openSide(register: AuditRegister, licensee: string, atSeconds: number): Side {
-  const reading = register.read({ size: register.sizeAt(atSeconds) });
+  const reading = register.read({ size: register.sizeAt(atSeconds), rulesOnly: true });
   const folded = new Map(reading.fold(licensee, atSeconds).map((one) => [one.notice.id, one]));
   return { atSeconds, folded, effects: new Effects(reading.statements, licensee, atSeconds) };
 }

@@ -70,7 +70,7 @@ export function openDisclosure(register: AuditRegister, bytes: Uint8Array): Disc
 }
 
 function requireNotice(register: AuditRegister, id: string): KnownNotice {
-  const notice = register.read().findNotice(id);
+  const notice = register.read({ rulesOnly: true }).findNotice(id);
   if (notice !== undefined) return notice;
   throw new WartaError('statement-target-unknown', `the log has no good notice ${id}`);
 }

@@ -120,7 +120,7 @@ export function composeNameProof(register: AuditRegister, coverage: Coverage, te
 
 /** Returns a notice, what bears on it, and what these name in turn, in the log's order. */
 function collectStatements(register: AuditRegister, notice: KnownNotice, terms: ProofTerms): KnownStatement[] {
-  const { statements } = register.read({ size: register.sizeAt(terms.atSeconds) });
+  const { statements } = register.read({ size: register.sizeAt(terms.atSeconds), rulesOnly: true });
   const byId = new Map(statements.map((statement) => [statement.id, statement]));
   const effects = new Effects(statements, terms.licensee, terms.atSeconds);
   const collected = new Set<KnownStatement>();

@@ -28,7 +28,8 @@ export interface OpenedRegister {
 }
 
 /**
- * Brings the cache up to date, verifies every statement, and fetches the annexes that are missing and public.
+ * Brings the cache up to date, verifies every statement that can decide a rule, and fetches the annexes that are missing and
+ * public. Heartbeats are verified when a reading asks for them: `verifyAhead` does that with all cores.
  *
  * @throws {WartaError} what `openArchive` throws, `pack-invalid`, `authorities-invalid`.
  */
@@ -40,7 +41,8 @@ export async function openRegister(place: RegisterPlace): Promise<OpenedRegister
   try {
     const annexes = withFolders(archive.annexes, place.annexFolders);
     const register = new AuditRegister({ ...archive, annexes }, packs);
-    await register.verifyAhead((done) => onProgress?.('statements', done, register.size));
+    const onStatements = (done: number) => onProgress?.('statements', done, register.size);
+    await register.verifyAhead({ rulesOnly: true, onStatements });
     const missing = register.findMissingAnnexes();
     const wanted = missing.filter(({ sealed }) => !sealed);
     const verify = ({ digest }: { digest: string }, bytes: Uint8Array) => register.takeAnnex(digest, bytes);

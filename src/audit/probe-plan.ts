@@ -52,7 +52,7 @@ const MAX_PROTECTED = 50;
  */
 export function planProbe(register: AuditRegister, terms: PlanTerms): ProbeName[] {
   const { pack } = register.pinned;
-  const reading = register.read();
+  const reading = register.read({ rulesOnly: true });
   const { rules, released } = chooseEntries(reading, pack, terms);
   const candidates = new Map<string, ProbeReason>();
   const token = `warta-probe-${terms.random(36 ** 6).toString(36)}`;

@@ -138,7 +138,7 @@ export function findInProbe(
   resolver: string,
   terms: ExplainTerms,
 ): Finding[] {
-  const unread = countUnread(register.read(), terms.licensee, terms.atSeconds);
+  const unread = countUnread(register.read({ rulesOnly: true }), terms.licensee, terms.atSeconds);
   const findings = results.flatMap((result) => {
     const outcome = judgeResult(result);
     if (outcome === 'as-expected') return [];

@@ -40,7 +40,10 @@ export interface Replay {
   rules(onRefused?: (rule: ReplayedRule, reason: string) => void): Generator<ReplayedRule>;
 }
 
-/** Folds the register as it stood at a time: statements integrated later are not even read. */
+/**
+ * Folds the register as it stood at a time: statements integrated later are not even read. Nor are the signatures of
+ * heartbeats checked, as none of them decides a rule.
+ */
 export function replayRegister(
   register: AuditRegister,
   licensee: string,
@@ -48,7 +51,8 @@ export function replayRegister(
   onProgress?: ReadOptions['onProgress'],
 ): Replay {
   const treeSize = register.sizeAt(atSeconds);
-  const folded = register.read({ size: treeSize, annexesFromSeconds: atSeconds, onProgress }).fold(licensee, atSeconds);
+  const reading = register.read({ size: treeSize, annexesFromSeconds: atSeconds, rulesOnly: true, onProgress });
+  const folded = reading.fold(licensee, atSeconds);
   const refuse = createGuard(register.pinned.pack);
   const unread = folded.filter(
     (one) => one.entries instanceof SealedEntries && windowAt(one.windows, atSeconds),

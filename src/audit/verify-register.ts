@@ -48,7 +48,7 @@ export interface Verification {
 export type StatementNote = Omit<LeafVerdict, 'claims' | 'integratedAtSeconds'> & { readonly integratedAt: string };
 
 /** Tells of steps under way. */
-export type OnVerify = (step: 'entries' | 'files', done: number, total: number) => void;
+export type OnVerify = (step: 'statements' | 'entries' | 'files', done: number, total: number) => void;
 
 /** Verifies all there is: every leaf, tile, signature and annex. */
 export async function verifyRegister(
@@ -58,6 +58,7 @@ export async function verifyRegister(
   onProgress?: OnVerify,
 ): Promise<Verification> {
   const { origin } = register.archive.policy;
+  await register.verifyAhead({ onStatements: (done) => onProgress?.('statements', done, register.size) });
   const check = await checkLog(register, mirrors, (done, total) => onProgress?.('files', done, total));
   const reading = register.read({ onProgress: (done, total) => onProgress?.('entries', done, total) });
   const findings = check.mirrors.flatMap((mirror) => mirror.findings);

@@ -18,6 +18,8 @@ const oidcSchema = z
     /** Where the issuer publishes its keys, or a file with them. */
     jwksUri: z.url({ protocol: /^https?$/ }).optional(),
     jwksFile: path.optional(),
+    /** Claim with roles that narrow what the account here gives, such as `warta_roles`. */
+    rolesClaim: text(200).optional(),
   })
   .refine(({ jwksUri, jwksFile }) => (jwksUri === undefined) !== (jwksFile === undefined), {
     message: 'give one of jwksUri and jwksFile',

@@ -21,6 +21,9 @@ export interface Draft {
   readonly annex?: Annex;
 }
 
+/** Longest statement: in base64 and with a few signatures it must still fit the envelope's limit. */
+export const PAYLOAD_MAX_BYTES = Math.floor(((STATEMENT_MAX_BYTES - 4096) * 3) / 4);
+
 const extras = { id: entryId.optional(), expires: z.string().optional() };
 
 /** How names are listed: a bare name is exact, as the narrowest scope is the default. */
@@ -124,12 +127,10 @@ function pick(values: Record<string, unknown>): Record<string, unknown> {
 export function finishStatement(value: Record<string, unknown>): Draft {
   const statement = parseWith(statementSchema, value, 'statement-malformed', 'draft');
   const payload = composeCanonical(statement);
-  // Base64 and a few signatures must still fit the envelope's limit.
-  const limit = Math.floor(((STATEMENT_MAX_BYTES - 4096) * 3) / 4);
-  if (payload.length > limit) {
+  if (payload.length > PAYLOAD_MAX_BYTES) {
     throw new WartaError(
       'statement-oversized',
-      `the statement has ${payload.length} bytes, ${limit} at most: shorten it`,
+      `the statement has ${payload.length} bytes, ${PAYLOAD_MAX_BYTES} at most: shorten it`,
     );
   }
   return { statement, payload };

@@ -1,6 +1,13 @@
 import { WartaError } from '../base/errors.ts';
 import { type FoldedNotice, fold } from './fold.ts';
-import { type GoodLeaf, isDue, type KnownLeaf, type MissingAnnex, RegisterMemo } from './register-memo.ts';
+import {
+  type GoodLeaf,
+  isDue,
+  type KnownLeaf,
+  type MissingAnnex,
+  type ReadingTerms,
+  RegisterMemo,
+} from './register-memo.ts';
 import type { KeptNotice, KeptStatement, Statement } from './statement.ts';
 import {
   type AnnexSource,
@@ -11,13 +18,12 @@ import {
   type KnownStatement,
   refuse,
   type StatementLeaf,
-  type TrustContext,
   type Verdict,
   type VerifiedStatement,
 } from './verify-statement.ts';
 
 /** What a register is read with: trust, for whom, at what time. */
-export interface RegisterContext extends TrustContext {
+export interface RegisterContext extends ReadingTerms {
   readonly licensee: string;
   readonly nowSeconds: number;
   /** Called now and then while annexes are read, with entries done and to do. */
@@ -33,7 +39,7 @@ type NoticeOf<S extends KeptStatement> = VerifiedStatement<Extract<S, KeptNotice
 export interface RegisterReading<S extends KeptStatement = Statement> {
   /** Notices in force for the licensee now or later. */
   readonly folded: readonly FoldedNotice<NoticeOf<S>>[];
-  /** Good statements, oldest first. */
+  /** Good statements, oldest first; no heartbeats in a reading for rules only, nor in what follows. */
   readonly statements: readonly VerifiedStatement<S>[];
   /** One verdict for each leaf, oldest first, void envelopes last. */
   readonly verdicts: readonly Verdict[];
@@ -114,12 +120,13 @@ function takeRoll<S extends KeptStatement>(
   const refusals: Verdict[] = [];
   let done = 0;
   for (const leaf of leaves) {
+    if (++done % PROGRESS_EVERY === 0) context.onStatements?.(done);
     const known = memo.check(leaf);
+    if (context.rulesOnly && known.isHeartbeat) continue;
     if (isGood(known)) {
       good.push(known);
       judge(known, verdicts, () => checkHeld(leaf, known.verified.statement.type));
     } else refusals.push(known.refusal!);
-    if (++done % PROGRESS_EVERY === 0) context.onStatements?.(done);
   }
   memo.sort(good, compareLeaves);
   const unique = dropReplays(good, verdicts);

@@ -16,9 +16,10 @@ import { type KeptStatement, keepStatement, type Statement } from './statement.t
 import {
   type AnnexSource,
   attachAnnex,
-  checkStatement,
+  checkOpened,
   isNotice,
   type KnownNotice,
+  openStatement,
   readAnnex,
   refuse,
   type StatementLeaf,
@@ -27,13 +28,24 @@ import {
   type VerifiedStatement,
 } from './verify-statement.ts';
 
-/** A leaf that was judged by itself: what it holds, or why it is void. */
+/** What a reading judges by, and which statements. */
+export interface ReadingTerms extends TrustContext {
+  /**
+   * Passes over heartbeats: whoever asks for the rules in force need not check their signatures, as none of them decides a
+   * rule. They are then neither good nor void.
+   */
+  readonly rulesOnly?: boolean;
+}
+
+/** A leaf that was judged by itself: what it holds, or why it is void; neither if it was passed over. */
 export interface KnownLeaf<S extends KeptStatement = KeptStatement> {
   readonly name: string;
   readonly integratedAtSeconds?: number;
   /** What it holds; of a notice that can still matter, with its entries. */
   verified?: VerifiedStatement<S>;
   readonly refusal?: Verdict;
+  /** Whether it holds a heartbeat, good or void. */
+  readonly isHeartbeat: boolean;
   /** The annex the entries are from. */
   annex?: KnownAnnex;
   /** The last reading that saw it. */
@@ -59,7 +71,7 @@ export interface MissingAnnex extends AnnexLabel {
 }
 
 /** What statements are judged ahead by. */
-export interface AheadContext extends TrustContext {
+export interface AheadContext extends ReadingTerms {
   readonly nowSeconds: number;
   readonly annexes: AnnexSource;
   /** Called now and then, with how many statements were verified. */
@@ -82,7 +94,7 @@ export class RegisterMemo<S extends KeptStatement = KeptStatement> {
   readonly #keep: (statement: Statement) => S;
   readonly #leaves = new Map<string, KnownLeaf<S>>();
   readonly #annexes = new Map<string, KnownAnnex>();
-  #context: TrustContext | undefined;
+  #context: ReadingTerms | undefined;
   #reading = 0;
   /** The last reading that sorted its leaves. */
   #sortedIn = 0;
@@ -95,9 +107,9 @@ export class RegisterMemo<S extends KeptStatement = KeptStatement> {
   }
 
   /** Begins a reading; under other authorities or another pack every statement is judged anew. */
-  begin({ authorities, pack, known }: TrustContext): void {
+  begin({ authorities, pack, known, rulesOnly }: ReadingTerms): void {
     if (this.#context?.authorities !== authorities || this.#context.pack !== pack) this.#leaves.clear();
-    this.#context = { authorities, pack, known };
+    this.#context = { authorities, pack, known, rulesOnly };
     this.#reading++;
     this.#leavesSeen = 0;
     this.#annexesSeen = 0;
@@ -114,9 +126,9 @@ export class RegisterMemo<S extends KeptStatement = KeptStatement> {
    * takes up the annexes of good notices meanwhile. The reading that comes after finds it done, or does it.
    */
   async judgeAhead(leaves: Iterable<StatementLeaf>, ahead: AheadContext): Promise<void> {
-    const { authorities, pack, nowSeconds, annexes, onStatements, onMissing } = ahead;
-    const known = new SignaturePool(authorities);
-    this.begin({ authorities, pack, known });
+    const { authorities, pack, rulesOnly, nowSeconds, annexes, onStatements, onMissing } = ahead;
+    const known = new SignaturePool(authorities, rulesOnly);
+    this.begin({ authorities, pack, known, rulesOnly });
     const due: MissingAnnex[] = [];
     let done = 0;
     const judge = (leaf: StatementLeaf) => {
@@ -147,8 +159,15 @@ export class RegisterMemo<S extends KeptStatement = KeptStatement> {
 
   *#findNew(leaves: Iterable<StatementLeaf>): Generator<StatementLeaf> {
     for (const leaf of leaves) {
-      if (leaf.key !== undefined && leaf.unreadable === undefined && !this.#leaves.has(leaf.key)) yield leaf;
+      if (leaf.key === undefined || leaf.unreadable !== undefined) continue;
+      const known = this.#leaves.get(leaf.key);
+      if (known === undefined || !this.#isEnough(known)) yield leaf;
     }
+  }
+
+  /** Whether this reading needs no more of a leaf than is known. */
+  #isEnough({ verified, refusal }: KnownLeaf<S>): boolean {
+    return this.#context!.rulesOnly || verified !== undefined || refusal !== undefined;
   }
 
   /** Judges a leaf by itself, or remembers how it was judged. Of two leaves with one key only the last is remembered. */
@@ -156,7 +175,7 @@ export class RegisterMemo<S extends KeptStatement = KeptStatement> {
     if (leaf.key === undefined || leaf.unreadable !== undefined) return this.#judge(leaf);
     const known = this.#leaves.get(leaf.key);
     if (known?.reading !== this.#reading) this.#leavesSeen++;
-    if (known !== undefined && known.reading !== this.#reading && isOf(known, leaf)) {
+    if (known !== undefined && known.reading !== this.#reading && isOf(known, leaf) && this.#isEnough(known)) {
       known.reading = this.#reading;
       return known;
     }
@@ -168,11 +187,15 @@ export class RegisterMemo<S extends KeptStatement = KeptStatement> {
   #judge(leaf: StatementLeaf): KnownLeaf<S> {
     const { name, integratedAtSeconds } = leaf;
     const common = { name, integratedAtSeconds, reading: this.#reading, place: 0, placedIn: 0 };
+    let isHeartbeat = false;
     try {
-      const checked = checkStatement(leaf, this.#context!);
-      return { ...common, verified: { ...checked, statement: this.#keep(checked.statement) } };
+      const opened = openStatement(leaf);
+      isHeartbeat = opened.statement.type === 'heartbeat';
+      if (isHeartbeat && this.#context!.rulesOnly) return { ...common, isHeartbeat };
+      const checked = checkOpened(leaf, opened, this.#context!);
+      return { ...common, isHeartbeat, verified: { ...checked, statement: this.#keep(checked.statement) } };
     } catch (error) {
-      return { ...common, refusal: refuse(name, error) };
+      return { ...common, isHeartbeat, refusal: refuse(name, error) };
     }
   }
 

@@ -171,6 +171,21 @@ export function refuse(name: string, error: unknown, verified?: KnownStatement):
  * @throws {WartaError} with the one reason it is void.
  */
 export function checkStatement(leaf: StatementLeaf, context: TrustContext): VerifiedStatement {
+  return checkOpened(leaf, openStatement(leaf), context);
+}
+
+/** What a leaf says, whoever signed it. */
+export interface OpenedStatement {
+  readonly envelope: Envelope;
+  readonly statement: Statement;
+}
+
+/**
+ * Opens a statement and judges its form alone: size, envelope, canonical form, schema.
+ *
+ * @throws {WartaError} with the one reason it is void.
+ */
+export function openStatement(leaf: StatementLeaf): OpenedStatement {
   if (leaf.unreadable !== undefined) {
     throw new WartaError(
       'statement-unreadable',
@@ -178,7 +193,19 @@ export function checkStatement(leaf: StatementLeaf, context: TrustContext): Veri
     );
   }
   const envelope = leaf.parsed ?? parseEnvelope(leaf.envelope);
-  const statement = parseStatement(envelope.payload);
+  return { envelope, statement: parseStatement(envelope.payload) };
+}
+
+/**
+ * Judges a statement whose form is good: the authority and its scope, signatures, dates.
+ *
+ * @throws {WartaError} with the one reason it is void.
+ */
+export function checkOpened(
+  leaf: StatementLeaf,
+  { envelope, statement }: OpenedStatement,
+  context: TrustContext,
+): VerifiedStatement {
   const authority = checkAuthority(statement, context);
   const signedAtSeconds = secondsOf(statement.signedAt);
   const integratedAtSeconds = leaf.integratedAtSeconds ?? signedAtSeconds;

@@ -1,9 +1,12 @@
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
+import { diffRegister } from '../../src/audit/diff.ts';
+import { findInRegister } from '../../src/audit/register-findings.ts';
+import { replayRegister } from '../../src/audit/replay.ts';
 import { verifyRegister } from '../../src/audit/verify-register.ts';
 import { type Mirror, openMirror } from '../../src/sync/mirror.ts';
-import { AuditDesk, HOUR } from './fixture.ts';
+import { AuditDesk, HOUR, LICENSEE } from './fixture.ts';
 
 const mirrors: Mirror[] = [];
 afterAll(async () => {
@@ -135,6 +138,35 @@ describe('verifyRegister', () => {
     const report = await verify(backdated);
     expect(report).toMatchObject({ sound: false, log: { backdated: 1 }, counts: { void: 2 } });
     expect(report.statements.at(-1)).toMatchObject({ ok: false, code: 'statement-backdated' });
+  });
+
+  it('finds a forged heartbeat, which changes nothing of a replay or a diff', async () => {
+    const desk = await createDesk();
+    const atSeconds = desk.nowSeconds;
+    const ask = async () => {
+      const { register } = await desk.audit();
+      const replay = replayRegister(register, LICENSEE, atSeconds);
+      const changes = [...diffRegister(register, LICENSEE, atSeconds - 2 * HOUR, atSeconds)];
+      const told = changes.map(({ change, name }) => `${change} ${name}`);
+      const seen = register.read({ rulesOnly: true }).verdicts.map(({ index }) => index);
+      return { register, seen, answer: [replay.rulesDigest, [...replay.rules()], told] };
+    };
+    const before = await ask();
+    const heartbeat = { type: 'heartbeat', at: 'now', reference: 'H/1' };
+    await desk.register.appendStatement(desk.register.sign(heartbeat, []));
+    const after = await ask();
+    expect(after.answer).toEqual(before.answer);
+    expect(after.answer[1]).toHaveLength(1);
+    expect([before.seen, after.seen]).toEqual([
+      [0, 1, 3],
+      [0, 1, 3],
+    ]);
+    const report = await verifyRegister(after.register, [], atSeconds);
+    expect(report.statements.at(-1)).toMatchObject({ index: 4, ok: false, code: 'statement-unsigned' });
+    expect(report).toMatchObject({ counts: { good: 3, void: 2 }, types: { heartbeat: 1 } });
+    const expectations = { nowSeconds: atSeconds, silenceSeconds: HOUR };
+    const found = findInRegister((await ask()).register, expectations).filter(({ index }) => index === 4);
+    expect(found).toMatchObject([{ code: 'statement-void', evidence: { code: 'statement-unsigned' } }]);
   });
 
   it('refuses a register from which entries were removed', async () => {

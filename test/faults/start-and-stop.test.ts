@@ -117,11 +117,13 @@ describe('the demo', () => {
     await first.program.stop();
     const keys = listFiles(folder).filter((line) => /\.(pem|key) /.test(line));
     expect(keys.map((line) => line.split(' ')[0])).toEqual([
-      ...['officer-one', 'officer-two'].map((name) => `/keys/${name}.pem`),
+      ...['case-officer', 'officer-one', 'officer-two', 'reviewer'].map((name) => `/keys/${name}.pem`),
       ...['root', 'snapshot', 'targets', 'timestamp'].map((role) => `/keys/trust-${role}.pem`),
-      ...['/log/heartbeat.key', '/log/log.key', '/resolver/node-key.pem', '/witness/witness.key'],
+      ...['/log/heartbeat.key', '/log/log.key', '/log/webhook.key', '/resolver/node-key.pem', '/witness/witness.key'],
     ]);
-    expect(keys.filter((line) => !line.includes(' 100600 '))).toEqual([]);
+    const tokens = listFiles(folder).filter((line) => line.includes('.token '));
+    expect(tokens).toHaveLength(6);
+    expect([...keys, ...tokens].filter((line) => !line.includes(' 100600 '))).toEqual([]);
     const authorities = readFileSync(join(folder, 'authorities.json'), 'utf8');
     const leaves = readSize(folder);
     // Log, witness and resolver go on writing; what was made at the first start stays.
@@ -136,6 +138,16 @@ describe('the demo', () => {
     expect(readFileSync(join(folder, 'authorities.json'), 'utf8')).toBe(authorities);
     expect(listFiles(folder).filter(made)).toEqual(files);
     expect(readSize(folder)).toBe(leaves);
+  });
+
+  test('walks a newcomer from a draft to a blocked name, an appeal, and the name resolving again', async () => {
+    const folder = join(makeFolder(), 'var');
+    const demo = await startDemo(folder);
+    expect(demo.program.output()).toContain(`walk --var ${folder}`);
+    const walk = startWarta(['walk', '--var', folder, '--yes']);
+    expect([await walk.ended, walk.output()]).toEqual([0, expect.stringContaining('whole life of a block')]);
+    expect(walk.output()).toMatch(/403.*blocked: the answer names notice WALK\/.*no longer blocked/s);
+    await demo.program.stop();
   });
 
   test('takes its log and its witness along, even when it is killed', async () => {

@@ -238,6 +238,62 @@ describe('a memo', () => {
   });
 });
 
+describe('a reading for rules only', () => {
+  /** A notice; a heartbeat that is good, one that nobody signed, one spelled oddly and not signed; one that is none. */
+  function compose(): ReadAgain {
+    const again = new ReadAgain();
+    again.register.notice(['a.example']);
+    again.register.add(heartbeat, ['one']);
+    again.register.add({ ...heartbeat, reference: 'Forged' }, []);
+    again.register.add({ ...heartbeat, reference: 'Odd', reasons: { public: 'é' } }, []);
+    again.register.add({ ...heartbeat, reference: 'Malformed', at: 'never' }, ['one']);
+    again.register.add(halt, []);
+    return again;
+  }
+
+  function readTwoWays(again: ReadAgain, memo = again.memo) {
+    const context = { authorities, pack, licensee: LICENSEE, nowSeconds: NOW, memo };
+    const read = (rulesOnly: boolean) => readRegister(again.leaves(), again.register, { ...context, rulesOnly });
+    const codesOf = ({ verdicts }: ReturnType<typeof read>) =>
+      Object.fromEntries(verdicts.map(({ name, code }) => [name, code ?? 'ok']));
+    return { read, codesOf };
+  }
+
+  const rest = { '0-notice': 'ok', '4-heartbeat': 'statement-malformed', '5-halt': 'statement-unsigned' };
+  const all = {
+    ...rest,
+    '1-heartbeat': 'ok',
+    '2-heartbeat': 'statement-unsigned',
+    '3-heartbeat': 'statement-unsigned',
+  };
+
+  it('has no verdict on a heartbeat, good or forged, and folds what a whole reading does', () => {
+    const again = compose();
+    const { read, codesOf } = readTwoWays(again);
+    const rules = read(true);
+    expect(codesOf(rules)).toEqual(rest);
+    expect(rules.statements.map(({ name }) => name)).toEqual(['0-notice']);
+    again.envelopesRead = [];
+    const whole = read(false);
+    expect(codesOf(whole)).toEqual(all);
+    expect(again.envelopesRead).toEqual(['1-heartbeat', '2-heartbeat', '3-heartbeat']);
+    expect(whole.folded).toEqual(rules.folded);
+    expect(whole.folded).toHaveLength(1);
+  });
+
+  it('is the same whatever the memo knows, and a whole reading too', async () => {
+    const again = compose();
+    const { read, codesOf } = readTwoWays(again);
+    const ahead = { authorities, pack, nowSeconds: NOW, annexes: again.register };
+    for (const rulesOnly of [true, false, true, false]) {
+      await again.memo.judgeAhead(again.leaves(), { ...ahead, rulesOnly });
+      again.envelopesRead = [];
+      expect(codesOf(read(rulesOnly))).toEqual(rulesOnly ? rest : all);
+      expect(again.envelopesRead).toEqual([]);
+    }
+  });
+});
+
 describe('a leaf that is held back', () => {
   const held = { held: 'statement-unwitnessed', heldReason: 'no witness yet' } as const;
 

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { parseEnvelope, type Signer, signEnvelope } from '../../src/register/envelope.ts';
 import { judgeAhead, SignaturePool } from '../../src/register/signature-pool.ts';
 import { checkStatement, type StatementLeaf } from '../../src/register/verify-statement.ts';
-import { authorities, composeNotice, NOW, pack, signerOf, TestRegister } from './fixture.ts';
+import { authorities, common, composeNotice, day, NOW, pack, signerOf, TestRegister } from './fixture.ts';
 
 /** An officer's signature under the name of another. */
 const posing = (id: string, as: string): Signer => ({ ...signerOf(id), keyId: `mcmc/${as}` });
@@ -69,5 +69,19 @@ describe('signatures verified ahead', () => {
     expect(pool.isBy(signature, officer.publicKey)).toBe(true);
     expect(pool.isBy({ ...signature }, officer.publicKey)).toBe(false);
     expect(pool.isBy(signature, 'another key')).toBe(false);
+  });
+
+  it('are not verified of heartbeats where only rules matter', async () => {
+    const register = new TestRegister();
+    register.notice(['a.example']);
+    register.add({ type: 'heartbeat', ...common('B'), at: day(0) }, ['one']);
+    const [officer] = authorities.byId.get('mcmc')!.officers.filter(({ id }) => id === 'one');
+    const knows = async (pool: SignaturePool) => {
+      const envelopes = register.leaves.map(({ envelope }) => parseEnvelope(envelope));
+      for (const envelope of envelopes) await pool.verifyAhead(envelope);
+      return envelopes.map(({ signatures }) => signatures.some((one) => pool.isBy(one, officer.publicKey)));
+    };
+    expect(await knows(new SignaturePool(authorities))).toEqual([true, true]);
+    expect(await knows(new SignaturePool(authorities, true))).toEqual([true, false]);
   });
 });

@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { CompiledQuery } from 'kysely';
 import { expect, it } from 'vitest';
 import { WartaError } from '../../src/base/errors.ts';
-import type { Store } from '../../src/control/store.ts';
+import type { Store, Tables } from '../../src/control/store.ts';
 import { KyselyStore } from '../../src/store/kysely-store.ts';
 import { migrate } from '../../src/store/migrate.ts';
 import { openEngine } from '../../src/store/open-store.ts';
@@ -42,12 +42,19 @@ describeEngines('transactions', ({ engine, open, makeTarget }) => {
     expect(await readCounter(store)).toBe(50);
   });
 
-  it('of three stores on one database add up', async () => {
+  it('of three stores on one database add up, none of them run in vain', async () => {
     const target = await makeTarget();
     const stores = [await open(target), await open(target), await open(target)];
     await openCounter(stores[0]!);
-    await Promise.all(stores.flatMap((store) => Array.from({ length: 20 }, () => countUp(store))));
+    let runs = 0;
+    const work = async ({ licensees }: Tables) => {
+      runs++;
+      const counter = await licensees.get('counter');
+      await licensees.update('counter', { createdSeconds: counter!.createdSeconds + 1 });
+    };
+    await Promise.all(stores.flatMap((store) => Array.from({ length: 20 }, () => store.transaction(work))));
     expect(await readCounter(stores[1]!)).toBe(60);
+    expect(runs).toBe(60);
   });
 
   it('refuse a change to a version that someone else changed first', async () => {

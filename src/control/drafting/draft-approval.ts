@@ -1,6 +1,7 @@
 import { WartaError } from '../../base/errors.ts';
 import { type Authority, RELEASE_TYPES } from '../../register/authorities.ts';
 import { hashHex } from '../../register/canonical.ts';
+import type { Statement } from '../../register/statement.ts';
 import { checkContent, checkTargets } from '../../register/verify-statement.ts';
 import type { Actor } from '../access/roles.ts';
 import type { ApprovalRecord, DraftRecord, Json } from '../store.ts';
@@ -68,7 +69,7 @@ export async function approveDraft(
   const authority = readiness.trust.authorities.byId.get(draft.authority);
   requireOtherPerson(actor, draft, authority);
   requireState(draft, 'approved', 'proposed');
-  const role = draft.type === 'notice' ? requireApprovingOfficer(actor, authority) : roleOf(actor);
+  const role = draft.type === 'notice' ? requireApprovingOfficer(actor, authority, nowSeconds) : roleOf(actor);
   const approvals = [...draft.approvals, { officer: actor.id, role, atSeconds: nowSeconds }];
   if (draft.type !== 'notice') return fixPayload(step, draft, approvals, readiness, register);
   const report = requireReport(readiness, draft);
@@ -92,14 +93,14 @@ function requireOtherPerson(actor: Actor, draft: DraftRecord, authority: Authori
   }
 }
 
-/** A notice whose approver authorities.json does not know is void at every node. */
-function requireApprovingOfficer({ id }: Actor, authority: Authority | undefined): string {
+/** A notice whose approver authorities.json does not know is void at every node; one who has left approves nothing more. */
+function requireApprovingOfficer({ id }: Actor, authority: Authority | undefined, nowSeconds: number): string {
   const officer = authority?.officers.find((one) => one.id === id);
-  if (officer?.role === 'approving-officer') return officer.role;
-  throw new WartaError(
-    'forbidden',
-    `authorities.json lists no approving officer ${id}: only such may approve a notice`,
-  );
+  const isValid =
+    officer !== undefined && officer.validFromSeconds <= nowSeconds && nowSeconds < officer.validUntilSeconds;
+  if (isValid && officer.role === 'approving-officer') return officer.role;
+  const reason = `authorities.json lists no approving officer ${id} for now: only such may approve a notice or override`;
+  throw new WartaError('forbidden', reason);
 }
 
 function roleOf({ roles }: Actor): string {
@@ -130,11 +131,21 @@ function composeJudged(
 ): Buffer {
   const { statement, payload } = composeStatement(draft, approvals, annex, nowSeconds);
   checkContent(statement, trust);
+  if (statement.type === 'variation') requireNothingUnsealed(statement, register);
   const authority = trust.authorities.byId.get(statement.authority)!;
   const verified = { ...UNSIGNED, statement, authority, id: hashHex(payload), integratedAtSeconds: nowSeconds };
   checkTargets(verified, (id) => findWithEntries(register, id));
   return payload;
 }
+
+/** A variation of a sealed notice is public: it must not spell out names below an entry. */
+function requireNothingUnsealed({ notice, exclude }: Variation, register: RegisterView): void {
+  if (exclude === undefined || !register.findNotice(notice)?.verified.statement.annex.sealed) return;
+  const reason = 'exclude: would publish names below a sealed entry: remove the entry instead';
+  throw new WartaError('statement-out-of-scope', reason);
+}
+
+type Variation = Extract<Statement, { type: 'variation' }>;
 
 /** What checking the targets of a statement does not ask for. */
 const UNSIGNED = { name: 'draft', signedAtSeconds: 0, signers: [], startSeconds: 0, endSeconds: 0 };
@@ -153,7 +164,7 @@ export function returnDraft({ tables, nowSeconds }: Step, draft: DraftRecord): P
 /**
  * Overrides the refusals of a check, with a reason that will be in the signed statement for all to see.
  *
- * @throws {WartaError} `self-approval` by who drafted it, `draft-state`, `request-invalid` when the last pre-flight has no
+ * @throws {WartaError} `self-approval` by who drafted it, `draft-state`, `forbidden`, `request-invalid` when the last pre-flight has no
  *   such refusal, or only such as nobody can override; `conflict` when it is overridden already.
  */
 export async function overrideCheck(
@@ -162,8 +173,10 @@ export async function overrideCheck(
   { check, reason }: { check: string; reason: string },
   readiness: Readiness,
 ): Promise<DraftRecord> {
-  requireOtherPerson(actor, { ...draft, approvals: [] }, readiness.trust.authorities.byId.get(draft.authority));
+  const authority = readiness.trust.authorities.byId.get(draft.authority);
+  requireOtherPerson(actor, { ...draft, approvals: [] }, authority);
   requireState(draft, 'overridden', 'draft', 'proposed');
+  requireApprovingOfficer(actor, authority, nowSeconds);
   const report = requireReport(readiness, draft);
   const refusals = report.findings.filter((finding) => finding.level === 'refuse' && finding.check === check);
   if (refusals.length === 0 || refusals.some(({ overridable }) => overridable !== true)) {

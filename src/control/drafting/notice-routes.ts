@@ -6,7 +6,7 @@ import type { ControlServices } from '../services.ts';
 import type { AnnexRecord, DraftRecord, Tables } from '../store.ts';
 import { findDraft, findOwnDraft, requireDrafter, requireState, seesSealed } from './draft-access.ts';
 import { keepReport, overrideCheck } from './draft-approval.ts';
-import { approvalsNeeded, overriddenIn, prepareStep } from './draft-preflight.ts';
+import { approvalsNeeded, overriddenIn, prepareStep, requireReport } from './draft-preflight.ts';
 import { createDraft, removeAnnex } from './draft-record.ts';
 import { answerStep, draftParams, matchIfGiven } from './draft-routes.ts';
 import { draftSchema, type PreflightReport, reportSchema } from './draft-view.ts';
@@ -175,7 +175,8 @@ function addPreflightRoutes(add: AddRoute, services: ControlServices): void {
         // An auditor's look leaves no trace in the draft.
         requireState(draft, 'looked over', 'draft', 'proposed');
         if (draft.sealed) throw new WartaError('forbidden', 'the names are sealed: they are for its authority alone');
-        return { body: composeReport(readiness.report!, draft), version: draft.version, audit: 'nothing changed' };
+        const report = requireReport(readiness, draft);
+        return { body: composeReport(report, draft), version: draft.version, audit: 'nothing changed' };
       }
       const after = await keepReport(call, draft, readiness);
       return {

@@ -1,6 +1,7 @@
 import fastifySwagger, { type SwaggerTransform } from '@fastify/swagger';
 import type { FastifyInstance } from 'fastify';
 import { createJsonSchemaTransform } from 'fastify-type-provider-zod';
+import { z } from 'zod';
 import { PERMISSIONS, type RouteName } from '../access/permissions.ts';
 import type { Role } from '../access/roles.ts';
 
@@ -60,7 +61,7 @@ export function describeApi(app: FastifyInstance): void {
     transform: describeRoute,
   });
   app.after(() => {
-    const schema = { summary: 'Describe this API in OpenAPI', tags: ['Service'] };
+    const schema = { summary: 'Describe this API in OpenAPI', tags: ['Service'], querystring: z.strictObject({}) };
     app.get('/v1/openapi.json', { schema }, async (_request, reply) => {
       return reply.header('cache-control', 'public, max-age=300').send(app.swagger());
     });

@@ -37,20 +37,21 @@ export class PublicationQueue implements PublicationSink {
   #timer: NodeJS.Timeout | undefined;
   #running: Promise<void> | undefined;
   #again = false;
-  #stopped = true;
+  #started = false;
+  #stopping = false;
 
   constructor(options: PublicationQueueOptions) {
     this.#options = options;
   }
 
-  /** Begins to look for work. */
+  /** Begins to look for work. Once stopped it stays so. */
   start(): void {
-    this.#stopped = false;
+    this.#started = true;
     this.wake();
   }
 
   wake(): void {
-    if (this.#stopped) return;
+    if (!this.#started || this.#stopping) return;
     if (this.#running !== undefined) {
       this.#again = true;
       return;
@@ -61,7 +62,7 @@ export class PublicationQueue implements PublicationSink {
 
   /** Ends after the publication under way. */
   async stop(): Promise<void> {
-    this.#stopped = true;
+    this.#stopping = true;
     clearTimeout(this.#timer);
     await this.#running;
   }
@@ -74,12 +75,12 @@ export class PublicationQueue implements PublicationSink {
       } catch (error) {
         this.#options.onFault?.(error);
       }
-    } while (this.#again && !this.#stopped);
+    } while (this.#again && !this.#stopping);
     this.#running = undefined;
-    if (!this.#stopped) this.#timer = setTimeout(() => this.wake(), LOOK_MILLIS);
+    if (!this.#stopping) this.#timer = setTimeout(() => this.wake(), LOOK_MILLIS);
   }
 
-  /** Publishes everything that is due. */
+  /** Publishes everything that is due; for whoever does not `start` it. */
   async drain(): Promise<void> {
     const { store } = this.#options;
     for (;;) {
@@ -92,7 +93,7 @@ export class PublicationQueue implements PublicationSink {
         }),
       );
       for (const publication of due) {
-        if (this.#stopped) return;
+        if (this.#stopping) return;
         await this.#publish(publication);
       }
       if (due.length < BATCH) return;

@@ -74,6 +74,7 @@ async function addDrafts(change: SchemaChange): Promise<void> {
     version: 'integer',
   });
   await createIndex(change, 'drafts', 'authority', 'state', 'id');
+  await createIndex(change, 'drafts', 'authority', 'id');
   await createIndex(change, 'drafts', 'state', 'id');
   await createIndex(change, 'drafts', 'created_seconds', 'id');
   await createIndex(change, 'drafts', 'updated_seconds', 'id');
@@ -138,6 +139,7 @@ async function addAppeals(change: SchemaChange): Promise<void> {
   await createIndex(change, 'appeals', 'notice_id', 'id');
   await createIndex(change, 'appeals', 'state', 'id');
   await createIndex(change, 'appeals', 'authority', 'state', 'id');
+  await createIndex(change, 'appeals', 'authority', 'id');
   await createIndex(change, 'appeals', 'erase_after_seconds', 'id');
   await createIndex(change, 'appeals', 'filed_seconds', 'id');
   await createIndex(change, 'appeals', 'release_draft_id');

@@ -1,6 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { createDraft } from '../../../src/control/drafting/draft-record.ts';
 import { DRAFT_STATES, type DraftState } from '../../../src/control/store.ts';
 import { hashHex } from '../../../src/register/canonical.ts';
+import { formatInstant } from '../../../src/register/time.ts';
 import type { ControlDesk, DeskAnswer } from '../../support/control-desk.ts';
 import { COMPLETE, Drafting, nextReference, openDesk, STAY } from './fixture.ts';
 
@@ -152,6 +154,21 @@ describe('four eyes', () => {
     expect(statement.approvals.map(({ officer }: { officer: string }) => officer)).toEqual(['one', 'two']);
   });
 
+  it('does not take the approval of an officer whose time is over', async () => {
+    const { id } = await drafting.notice();
+    await drafting.expectOk(drafting.step('drafter', 'notices', id, 'propose'));
+    desk.register.changeAuthorities((file) => {
+      file.authorities[0]!.officers.find((officer) => officer.id === 'three')!.validUntil = formatInstant(
+        desk.register.nowSeconds,
+      );
+    });
+    desk.clock!.pass(1000);
+    expect(said(await drafting.step('three', 'notices', id, 'approve'))).toBe('403 forbidden');
+    desk.register.changeAuthorities((file) => {
+      file.authorities[0]!.officers.find((officer) => officer.id === 'three')!.validUntil = '2090-01-01T00:00:00Z';
+    });
+  });
+
   it('knows the same key under another name', async () => {
     desk.register.changeAuthorities((file) => {
       const { officers } = file.authorities[0]!;
@@ -184,6 +201,44 @@ describe('four eyes', () => {
     const { id } = await drafting.notice();
     await drafting.expectOk(drafting.step('drafter', 'notices', id, 'propose'));
     expect(said(await drafting.step('three', 'notices', id, 'approve'))).toBe('403 forbidden');
+  });
+});
+
+describe('a draft of the server itself', () => {
+  const reasons = { public: 'Its review is overdue.' };
+
+  async function draftStay() {
+    const actor = { id: 'system', roles: new Set(['public' as const]), authority: 'mcmc' };
+    const body = { ...STAY, reasons, authority: 'mcmc', reference: nextReference() };
+    const wanted = { type: 'stay', body, appealReference: null } as const;
+    return desk.store.transaction((tables) => createDraft(tables, desk.site.services, actor, wanted));
+  }
+
+  it('stands before its approver at once', async () => {
+    const { id, state, body } = await draftStay();
+    expect([state, Object.keys(body).includes('authority')]).toEqual(['proposed', false]);
+    expect(said(await drafting.step('reviewer', 'stays', id, 'approve'))).toBe('approved');
+    expect(JSON.parse((await drafting.payload('stays', id)).toString())).toMatchObject({ authority: 'mcmc', reasons });
+  });
+
+  it('belongs to whoever changes it, who then cannot approve it', async () => {
+    const { id } = await draftStay();
+    await drafting.expectOk(drafting.step('one', 'stays', id, 'return', { reason: 'Shorter.' }));
+    const edited = await desk.send('two', 'PATCH', `/v1/stays/${id}`, { until: '3d' }, { 'if-match': '"2"' });
+    expect(edited.body).toMatchObject({ draftedBy: 'two', body: { until: '3d' } });
+    expect(said(await drafting.step('two', 'stays', id, 'approve'))).toBe('403 self-approval');
+  });
+});
+
+describe('a variation of a sealed notice', () => {
+  it('does not spell out names', async () => {
+    const { id } = await drafting.notice('subtree secret.example', { sealed: true });
+    await drafting.publish('notices', id);
+    const { statementId: notice } = await drafting.settle('notices', id);
+    const exclude = [{ entry: 'e0000001', names: ['ok.secret.example'] }];
+    const fields = { reasons: { public: 'x' }, notice, from: 'now', exclude };
+    const draft = await drafting.open('variations', fields, 'reviewer');
+    expect(said(await drafting.step('reviewer', 'variations', draft.id, 'propose'))).toBe('422 statement-out-of-scope');
   });
 });
 

@@ -35,9 +35,9 @@ async function tabulate(text: string) {
   return tabulateAnnex(composed.annex.bytes, composed.annex.entries, new Turns());
 }
 
-const { annex: _, ...FIELDS } = composeNotice({ annex: undefined });
+const FIELDS = composeNotice({});
 const popular = parsePopularNames('rank,name\n5,popular.example\n1500,known.example\n200000,small.example');
-const NO_FACTS: RegisterFacts = { sameReference: 0, noticeSizes: [], entriesInForce: 0, notices: [] };
+const NO_FACTS: RegisterFacts = { sameReference: 0, noticeSizes: [], entriesInForce: 0, unknown: [], notices: [] };
 
 /** Looks a good notice over that differs in some fields. */
 async function lookOver(names: string, changes: object = {}, input: Partial<PreflightInput> = {}) {
@@ -143,7 +143,7 @@ describe('names', () => {
   it.skipIf(readTopSites() === undefined)('of the most linked hosts are all held back', async () => {
     const sites = readTopSites()!;
     const list = parsePopularNames(sites.join('\n'));
-    expect(list.size).toBe(500);
+    expect(list.size).toBeGreaterThan(490); // some are cut short, as `marketingplatform.google....`
     const findings = await lookOver(
       sites
         .slice(0, 50)
@@ -165,6 +165,16 @@ describe('fields', () => {
     ['a missing field deep down', { redress: { ...FIELDS.redress, body: undefined } }, ['refuse missing-field']],
     ['no dates', { dates: undefined }, ['refuse missing-field']],
     ['a malformed field', { languages: ['english'] }, ['refuse invalid-field']],
+    [
+      'texts too long together',
+      {
+        reasons: { public: '\u0bb5'.repeat(8000) },
+        offence: '\u0bb5'.repeat(500),
+        evidence: Array(256).fill('a'.repeat(64)),
+        proportionality: { ...proportionality, balance: '\u0bb5'.repeat(2000) },
+      },
+      ['refuse statement-oversized'],
+    ],
     ['an unknown field', { offense: 'x' }, ['refuse invalid-field']],
     ['an unknown instrument', { instrument: 'none' }, ['refuse instrument-unknown']],
     ['an unknown category', { category: 'none' }, ['refuse authority-scope', 'refuse category-unknown']],
@@ -274,6 +284,17 @@ describe('the register', () => {
     expect(finding).toMatchObject({ check: 'reference-used', level: 'refuse', overridable: true });
   });
 
+  it('lacks what is to be replaced', async () => {
+    const register = new TestRegister();
+    const id = register.notice(['a.example']);
+    const { statements, folded } = register.readAt();
+    const query = { authority: 'mcmc', reference: 'R/1', supersedes: [id, 'b'.repeat(64)], nowSeconds: NOW };
+    const facts = gatherFactsOf(statements, folded, query);
+    expect(facts.unknown).toEqual(['b'.repeat(64)]);
+    expect(gatherFactsOf(statements, folded, { ...query, authority: 'other' }).unknown).toEqual(query.supersedes);
+    expect(brief(await lookOver('c.example', {}, { facts }))).toEqual(['refuse supersedes-unknown']);
+  });
+
   const size = (count: number, facts: Partial<RegisterFacts>) => {
     const names = Array.from({ length: count }, (_, at) => `n${at}.example`).join('\n');
     return lookOver(names, {}, { facts: { ...NO_FACTS, ...facts } });
@@ -378,7 +399,7 @@ describe('a resolver', () => {
   it('tells names that do not exist from those that do, and from those it does not answer for', async () => {
     server = await startServer();
     server.script = (query) => {
-      const [{ name }] = query.questions as [{ name: string }];
+      const [{ name }] = query.questions as unknown as [{ name: string }];
       if (name === 'dead.example') return [composeAnswer(query, { rcode: Packet.RCODE.NXDOMAIN })];
       if (name === 'empty.example') return [composeAnswer(query, {})];
       if (name === 'broken.example') return [composeAnswer(query, { rcode: Packet.RCODE.SERVFAIL })];
@@ -432,9 +453,12 @@ describe('a list of popular names', () => {
     expect(list.rankOf('c.example', true)).toBeUndefined();
   });
 
-  it.each(['no name at all', '1,a.example\nx,b.example', '0,a.example', '1,'])('is refused as %j', (text) => {
-    expect(() => parsePopularNames(text)).toThrowError(expect.objectContaining({ code: 'config-invalid' }));
-  });
+  it.each(['', '# nothing', 'no name at all', '1,a.example\nx,b.example', '1,', '1,a.example\n2,b..example'])(
+    'is refused as %j',
+    (text) => {
+      expect(() => parsePopularNames(text)).toThrowError(expect.objectContaining({ code: 'config-invalid' }));
+    },
+  );
 
   it('is the one beside the pack unless the operator has one', () => {
     const folder = makeFolder();

@@ -178,6 +178,19 @@ describe('publishing', () => {
     expect(said(await drafting.step('one', 'notices', id, 'publish'))).toBe('409 draft-state');
   });
 
+  it('waits for fresh trust files, but for a release', async () => {
+    const stay = await drafting.stay('reviewer');
+    await drafting.expectOk(drafting.step('reviewer', 'stays', stay.id, 'propose'));
+    await drafting.expectOk(drafting.sign('stays', stay.id, 'reviewer', undefined, 'reviewer'));
+    await drafting.expectOk(attach('one'));
+    await drafting.expectOk(attach('three'));
+    desk.clock!.pass(20 * DAY * 1000);
+    expect(said(await drafting.step('one', 'notices', id, 'publish'))).toBe('503 trust-expired');
+    await drafting.expectOk(drafting.step('reviewer', 'stays', stay.id, 'publish'));
+    desk.register.refreshTimestamp();
+    await drafting.expectOk(drafting.step('one', 'notices', id, 'publish'));
+  });
+
   it('refuses a change of what the register has not got', async () => {
     const fields = { reasons: { public: 'x' }, notice: 'a'.repeat(64), from: 'now' };
     const { id: revocation } = await drafting.open('revocations', fields, 'reviewer');

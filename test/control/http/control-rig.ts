@@ -68,7 +68,7 @@ export async function createControlRig(options: RigOptions = {}): Promise<Contro
   const logged: string[] = [];
   const faults: unknown[] = [];
   const clock = { wallMillis: () => rig.now * 1000, monotonicMillis: () => performance.now() };
-  const random = createTestRandom();
+  const random = createTestRandom(options.tokens === undefined ? 'rig' : 'another rig');
   const authorities = parseAuthorities(JSON.stringify(authoritiesFile));
   const register = {
     ...{ size: 1, newestSeconds: NOW, heartbeatSeconds: NOW, revision: 1, authorities, packSha256 },

@@ -42,30 +42,39 @@ export class PopularNames {
   }
 }
 
+/** A list in which more than one line in ten holds no name is no list of names. */
+const NAMES_PER_BAD_LINE = 9;
+
 /**
  * Reads a list: one name a line, the first one being the most popular, or rank and name separated by a comma. Blank lines,
- * lines that begin with `#` and a line of headings are passed over.
+ * lines that begin with `#` and a line of headings are passed over, and so are single lines whose name is none: published
+ * lists have some.
  *
  * @throws {WartaError} `config-invalid`, naming the line.
  */
 export function parsePopularNames(text: string, source = 'the list of popular names'): PopularNames {
-  return new PopularNames(readRanks(text, source));
-}
-
-function* readRanks(text: string, source: string): Generator<[string, number]> {
+  const names: [string, number][] = [];
+  const bad: number[] = [];
   let rank = 0;
   for (const [at, line] of text.split(/\r?\n/).entries()) {
-    const fields = line.split(',').map((field) => field.trim().replace(/^"(.*)"$/, '$1'));
     if (line.trim() === '' || line.startsWith('#')) continue;
-    const isHeading = fields.length > 1 && !/^\d+$/.test(fields[0]);
-    if (isHeading && rank === 0) continue;
-    const name = canonicaliseName(fields.length > 1 ? fields[1] : fields[0]);
-    rank = fields.length > 1 ? Number(fields[0]) : rank + 1;
-    if (name === undefined || isHeading || rank < 1) {
-      throw new WartaError('config-invalid', `${source}: line ${at + 1}: expected a name, or a rank and a name`);
-    }
-    yield [name, rank];
+    const fields = line.split(',').map((field) => field.trim().replace(/^"(.*)"$/, '$1'));
+    const isRanked = fields.length > 1;
+    const isRankGood = !isRanked || /^[1-9]\d{0,8}$/.test(fields[0]);
+    if (!isRankGood && rank === 0) continue; // headings
+    if (!isRankGood) throw invalid(source, at);
+    rank = isRanked ? Number(fields[0]) : rank + 1;
+    const name = canonicaliseName(isRanked ? fields[1] : fields[0]);
+    if (name === undefined) bad.push(at);
+    else names.push([name, rank]);
   }
+  if (names.length < NAMES_PER_BAD_LINE * bad.length) throw invalid(source, bad[0]);
+  if (names.length === 0) throw invalid(source, 0); // it would find nothing, and say that nothing was found
+  return new PopularNames(names);
+}
+
+function invalid(source: string, at: number): WartaError {
+  return new WartaError('config-invalid', `${source}: line ${at + 1}: expected a name, or a rank and a name`);
 }
 
 /**

@@ -21,6 +21,8 @@ export interface RegisterFacts {
   readonly noticeSizes: readonly number[];
   /** Entries in force now, of every authority. */
   readonly entriesInForce: number;
+  /** Ids that the draft is to replace and that are no notices of the authority. */
+  readonly unknown: readonly string[];
   /** Notices in force now or later, but those that the draft replaces. */
   readonly notices: readonly NoticeInForce[];
 }
@@ -54,7 +56,8 @@ export async function gatherFacts(view: RegisterView, query: FactsQuery, turns: 
     notices.push({ id: verified.id, reference: verified.statement.reference, entries, counts });
   }
   const sameReference = view.findByReference(query.authority, query.reference).filter(isPlacedNotice).length;
-  return { sameReference, noticeSizes, entriesInForce, notices };
+  const unknown = query.supersedes.filter((id) => view.findNotice(id)?.verified.authority.id !== query.authority);
+  return { sameReference, noticeSizes, entriesInForce, unknown, notices };
 }
 
 function isPlacedNotice({ verified }: PlacedStatement): boolean {
@@ -103,6 +106,7 @@ export function gatherFactsOf(
     sameReference: own.filter(({ statement }) => statement.reference === query.reference).length,
     noticeSizes: own.map(({ statement }) => statement.annex.entries),
     entriesInForce,
+    unknown: query.supersedes.filter((id) => !own.some((notice) => notice.id === id)),
     notices,
   };
 }

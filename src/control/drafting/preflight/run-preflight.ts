@@ -12,7 +12,7 @@ import type { PreflightSources } from './sources.ts';
 import {
   checkFields,
   checkMandate,
-  checkReference,
+  checkReferences,
   checkSourceTakedown,
   checkTerm,
   type NoticeFields,
@@ -39,7 +39,7 @@ export async function runPreflight(input: PreflightInput): Promise<Finding[]> {
   checkMandate(fields, entries, input, book);
   checkTerm(fields, entries, input, book);
   checkSourceTakedown(fields, book);
-  if (facts !== undefined) checkReference(facts, book);
+  if (facts !== undefined) checkReferences(facts, book);
   if (entries === undefined) return book.list();
   await checkGuard(entries, pack, book, turns);
   await checkSharedResources(entries, pack, book, turns);

@@ -1,6 +1,7 @@
 import type { EntryTable } from '../../../register/annex.ts';
 import type { Authority } from '../../../register/authorities.ts';
-import { completeNotice } from '../../../register/draft.ts';
+import { composeCanonical } from '../../../register/canonical.ts';
+import { completeNotice, PAYLOAD_MAX_BYTES } from '../../../register/draft.ts';
 import { describeIssue } from '../../../register/fields.ts';
 import type { Instrument, Pack } from '../../../register/pack.ts';
 import { statementSchema } from '../../../register/statement.ts';
@@ -32,6 +33,11 @@ export function checkFields(fields: NoticeFields, entries: EntryTable | undefine
     const { key, message } = describeIssue(issue);
     const isMissing = message.endsWith('received undefined');
     book.add(isMissing ? 'missing-field' : 'invalid-field', 'refuse', `${key}: ${isMissing ? 'missing' : message}`);
+  }
+  const sizeBytes = result.success ? composeCanonical(result.data).length : 0;
+  if (sizeBytes > PAYLOAD_MAX_BYTES) {
+    const message = `the notice has ${sizeBytes} bytes, ${PAYLOAD_MAX_BYTES} at most: shorten its texts`;
+    book.add('statement-oversized', 'refuse', message);
   }
 }
 
@@ -155,10 +161,17 @@ export function checkSourceTakedown(fields: NoticeFields, book: FindingBook): vo
   else book.add('source-takedown', 'needs-third-approver', `${message}, and no reason is given`);
 }
 
-/** Looks whether a notice of the register bears the reference: answers to blocked queries would name the wrong one. */
-export function checkReference(facts: RegisterFacts, book: FindingBook): void {
-  if (facts.sameReference === 0) return;
-  book.add('reference-used', 'refuse', 'reference: a notice in the register bears it already', true);
+/**
+ * Looks whether a notice of the register bears the reference, as answers to blocked queries would name the wrong one, and
+ * whether the notices that are to be replaced are there.
+ */
+export function checkReferences(facts: RegisterFacts, book: FindingBook): void {
+  if (facts.sameReference > 0) {
+    book.add('reference-used', 'refuse', 'reference: a notice in the register bears it already', true);
+  }
+  for (const id of facts.unknown) {
+    book.add('supersedes-unknown', 'refuse', `supersedes: the authority has no notice ${id} in the register`);
+  }
 }
 
 /** Returns what stands at a key of a key. */
