@@ -91,6 +91,27 @@ export function allocateTable(sizeBytes: number): SharedArrayBuffer {
   return buffer;
 }
 
+const PAGE_BYTES = 4096;
+const MADV_DONTNEED = 4;
+
+/**
+ * Gives the memory behind a view back to the system at once: whole pages of it read as zero from then on. Nothing may need
+ * what it held. What a garbage collector frees goes back when it likes, which is late for a buffer that another is to take
+ * the place of. Without FFI nothing happens.
+ */
+export function releaseMemory(view: NonNullable<Memory>): void {
+  try {
+    const libc = loadLibc();
+    const mask = BigInt(PAGE_BYTES - 1);
+    const start = libc.address(view);
+    const first = (start + mask) & ~mask;
+    const last = (start + BigInt(view.byteLength)) & ~mask;
+    if (first < last) libc.madvise(first, Number(last - first), MADV_DONTNEED);
+  } catch {
+    // Only an optimisation.
+  }
+}
+
 const PRIO_PROCESS = 0;
 const POOL_THREAD = 'libuv-worker\n';
 /** A ninth of the weight of other threads. */

@@ -217,13 +217,15 @@ export class ListTable {
     let nextEntry = 0;
     let done = 0;
     const compiled = folded.map((one, place) => {
-      const notice = this.#compile({ folded: one, place }, builder, nextEntry, (at) => onEntries?.(done + at, total));
+      const onEntry = (at: number) => onEntries?.(done + at, 2 * total);
+      const notice = this.#compile({ folded: one, place }, builder, nextEntry, onEntry);
       nextEntry += notice.entries;
       done += one.entries.count;
       return notice;
     });
+    // Building takes about as long as what comes before it.
+    const table = builder.build((at, end) => onEntries?.(total * (1 + at / end), 2 * total));
     onEntries?.(total, total);
-    const table = builder.build();
     this.#compiled = new Map();
     this.#sorted = [];
     this.#noticeCount = 0;

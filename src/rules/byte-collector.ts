@@ -1,3 +1,5 @@
+import { releaseMemory } from '../base/libc.ts';
+
 const CHUNK_BYTES = 1 << 18;
 
 /** Collects many small pieces of bytes without an object for each: a hundred thousand notices have twice as many. */
@@ -25,10 +27,14 @@ export class ByteCollector {
     }
   }
 
-  /** Copies everything to the start of `target`. */
-  copyTo(target: Uint8Array): void {
+  /** Moves everything to the start of `target`. */
+  moveTo(target: Uint8Array): void {
     this.#chunks.forEach((chunk, i) => {
       target.set(chunk.subarray(0, Math.min(CHUNK_BYTES, this.#length - i * CHUNK_BYTES)), i * CHUNK_BYTES);
+      releaseMemory(chunk);
     });
+    this.#chunks.length = 0;
+    this.#used = CHUNK_BYTES;
+    this.#length = 0;
   }
 }

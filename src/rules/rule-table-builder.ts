@@ -1,5 +1,5 @@
 import { WartaError } from '../base/errors.ts';
-import { allocateTable } from '../base/libc.ts';
+import { allocateTable, releaseMemory } from '../base/libc.ts';
 import { type AnswerOptions, composeOptTemplates, composeSoaTemplate } from './answer-template.ts';
 import { addToFilter, sizeFilter } from './bloom-filter.ts';
 import { ByteCollector } from './byte-collector.ts';
@@ -71,6 +71,8 @@ const ROW_WORDS = 5;
 /** Octets of a name in wire form, expected. */
 const EXPECTED_NAME_BYTES = 20;
 const DEFAULT_FALSE_POSITIVE_RATE = 0.001;
+/** Rows, or names, between two reports of progress. */
+const STEP = 1 << 15;
 /** Offsets of names are 32-bit. */
 const MAX_NAMES_BYTES = 0xffffffff - RULE_NAME_ROOM;
 
@@ -144,18 +146,23 @@ export class RuleTableBuilder {
     if (this.#namesEnd + RULE_NAME_ROOM > this.#names.length) {
       const larger = new Uint8Array(Math.min(MAX_NAMES_BYTES + RULE_NAME_ROOM, this.#names.length * 2));
       larger.set(this.#names);
+      releaseMemory(this.#names);
       this.#names = larger;
     }
     if ((this.#count + 1) * ROW_WORDS > this.#rows.length) {
       const larger = new Uint32Array(this.#rows.length * 2);
       larger.set(this.#rows);
+      releaseMemory(this.#rows);
       this.#rows = larger;
     }
   }
 
-  /** Compiles what was added. The builder's own memory can be dropped afterwards. */
-  build(): SharedArrayBuffer {
-    const grouped = this.#groupByName();
+  /**
+   * Compiles what was added. Memory is short where a table and what it is made of stand side by side, so whatever is in the
+   * table goes back to the system while the rest is written.
+   */
+  build(onProgress: (done: number, total: number) => void = () => {}): SharedArrayBuffer {
+    const grouped = this.#groupByName((row) => onProgress(row, 2 * this.#count));
     const templates = this.#composeTemplates();
     const source = Buffer.from(this.#options.source);
     const description = this.#composeDescription();
@@ -164,19 +171,23 @@ export class RuleTableBuilder {
     const words = (word: number, count: number) => new Uint32Array(table, header[word]! * LINE_BYTES, count);
     const octets = (word: number, count: number) => new Uint8Array(table, header[word]! * LINE_BYTES, count);
     new Uint32Array(table, 0, HEADER_WORDS).set(header);
-    templates.bytes.copyTo(octets(HEADER.TEMPLATES_LINE, templates.bytes.length));
+    templates.bytes.moveTo(octets(HEADER.TEMPLATES_LINE, templates.bytes.length));
     octets(HEADER.SOURCE_LINE, source.length).set(source);
-    description.copyTo(octets(HEADER.DESCRIPTION_LINE, description.length));
+    description.moveTo(octets(HEADER.DESCRIPTION_LINE, description.length));
     words(HEADER.NOTICES_LINE, templates.rows.length).set(templates.rows);
+    const slots = words(HEADER.SLOTS_LINE, grouped.slots.length);
+    slots.set(grouped.slots);
+    releaseMemory(grouped.slots);
     const filterBlocks = header[HEADER.FILTER_BLOCKS]!;
     this.#writeRules(
       grouped,
       words(HEADER.FILTER_LINE, (filterBlocks * LINE_BYTES) / 4),
       filterBlocks,
-      words(HEADER.SLOTS_LINE, grouped.slotCount * 2),
       words(HEADER.RECORDS_LINE, grouped.recordWords),
       octets(HEADER.RECORDS_LINE, grouped.recordWords * 4),
+      (row) => onProgress(this.#count + row, 2 * this.#count),
     );
+    turnToRecords(slots, grouped.recordOf);
     return table;
   }
 
@@ -228,7 +239,7 @@ export class RuleTableBuilder {
   }
 
   /** Finds equal names: numbers the distinct ones in the slots and chains each name's rows in order of arrival. */
-  #groupByName(): GroupedNames {
+  #groupByName(onRow: (row: number) => void): GroupedNames {
     const slotCount = Math.ceil((this.#count + spareOf(this.#count, LEAST_SPARE_NAMES)) / SLOT_LOAD);
     const slots = new Uint32Array(slotCount * 2);
     const firstRow = new Uint32Array(this.#count);
@@ -239,6 +250,7 @@ export class RuleTableBuilder {
     let nameCount = 0;
     let recordWords = this.#count * RULE_WORDS;
     for (let row = 0; row < this.#count; row++) {
+      if (row % STEP === 0) onRow(row);
       const offset = this.#rows[row * ROW_WORDS]!;
       const rootAt = findRoot(this.#names, offset);
       hashName(this.#names, offset, rootAt, seedA | 0, seedB | 0, hash);
@@ -274,20 +286,27 @@ export class RuleTableBuilder {
     return true;
   }
 
-  /** Writes every section that grows with the number of rules. Slots held name numbers and now get record offsets. */
+  /** Writes filter and records, in the order in which each name came first; the rows before that one are done with. */
   #writeRules(
     grouped: GroupedNames,
     filter: Uint32Array,
     filterBlocks: number,
-    slots: Uint32Array,
     records: Uint32Array,
     recordBytes: Uint8Array,
+    onRow: (row: number) => void,
   ): void {
     const hash: SuffixHash = { first: 0, second: 0 };
     const [seedA, seedB] = this.#options.seed;
     const { recordOf } = grouped;
+    let released = 0;
     let at = 0;
     for (let name = 0; name < grouped.nameCount; name++) {
+      if (name % STEP === 0) {
+        const row = grouped.firstRow[name]!;
+        this.#release(released, row);
+        released = row;
+        onRow(row);
+      }
       const offset = this.#rows[grouped.firstRow[name]! * ROW_WORDS]!;
       const rootAt = findRoot(this.#names, offset);
       hashName(this.#names, offset, rootAt, seedA | 0, seedB | 0, hash);
@@ -301,12 +320,15 @@ export class RuleTableBuilder {
       for (let i = offset, j = rule * 4; i <= rootAt; i++, j++) recordBytes[j] = this.#names[i]!;
       at = rule + wordsOf(rootAt + 1 - offset);
     }
-    for (let slot = 0; slot < grouped.slotCount; slot++) {
-      const name = grouped.slots[slot * 2 + 1]!;
-      if (name === 0) continue;
-      slots[slot * 2] = grouped.slots[slot * 2]!;
-      slots[slot * 2 + 1] = recordOf[name - 1]! + 1;
-    }
+    this.#release(released, this.#count);
+  }
+
+  /** Gives back the memory of the rows from one up to another, and of their names. */
+  #release(from: number, to: number): void {
+    const offsetOf = (row: number) => (row < this.#count ? this.#rows[row * ROW_WORDS]! : this.#namesEnd);
+    const names = this.#names.subarray(offsetOf(from), offsetOf(to));
+    releaseMemory(this.#rows.subarray(from * ROW_WORDS, to * ROW_WORDS));
+    releaseMemory(names);
   }
 
   /** Composes the SOA and every notice's OPT records, and the rows that say where they are. */
@@ -331,6 +353,11 @@ export class RuleTableBuilder {
     for (const notice of this.#notices) bytes.append(composeLine(notice));
     return bytes;
   }
+}
+
+/** Puts the record of each name in place of its number. */
+function turnToRecords(slots: Uint32Array, recordOf: Uint32Array): void {
+  for (let at = 1; at < slots.length; at += 2) if (slots[at] !== 0) slots[at] = recordOf[slots[at]! - 1]! + 1;
 }
 
 /** Words of a notice's row. */

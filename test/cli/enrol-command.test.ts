@@ -8,7 +8,7 @@ import { verifyEnrolmentProof } from '../../src/control/nodes/enrolment-proof.ts
 import { publicKeyOf, readPrivateKey } from '../../src/register/key.ts';
 import { makeFolder } from '../support/folders.ts';
 import { PACK_FILE } from '../support/test-authority.ts';
-import { runCli } from './run.ts';
+import { spawnProgram } from './run.ts';
 
 let server: Server;
 let url: string;
@@ -45,20 +45,20 @@ beforeEach(async () => {
 afterEach(() => new Promise((done) => server.close(done)));
 
 const enrol = (...more: string[]) =>
-  runCli(['resolver', 'enrol', '-c', file, '--to', url, '--code', 'enrol-abc', ...more]);
+  spawnProgram(['resolver', 'enrol', '-c', file, '--to', url, '--code', 'enrol-abc', ...more]);
 
 describe('warta resolver enrol', () => {
   it('makes a key, proves to have it, and keeps it', async () => {
-    const { status, stdout } = await enrol('--json');
-    expect(status).toBe(0);
+    const { exitCode, out } = await enrol('--json');
+    expect(exitCode).toBe(0);
     const publicKey = publicKeyOf(readPrivateKey(join(state, 'node-key.pem')));
-    expect(JSON.parse(stdout)).toEqual({ licensee: 'NSP(I)/1', node: 'kl-1', publicKey });
+    expect(JSON.parse(out)).toEqual({ licensee: 'NSP(I)/1', node: 'kl-1', publicKey });
     const [{ path, body }] = requests as [(typeof requests)[number]];
     expect(path).toBe('/v1/nodes');
     const { proof, ...rest } = body;
     expect(rest).toEqual({ code: 'enrol-abc', publicKey, licensee: 'NSP(I)/1', node: 'kl-1' });
     expect(() => verifyEnrolmentProof('enrol-abc', publicKey, proof!)).not.toThrow();
-    expect((await enrol()).stdout).toContain('enrolled NSP(I)/1/kl-1');
+    expect((await enrol()).out).toContain('enrolled NSP(I)/1/kl-1');
     expect(requests[1]?.body.publicKey).toBe(publicKey);
   });
 
@@ -69,7 +69,7 @@ describe('warta resolver enrol', () => {
   ])('tells why when the register answers %s %s', async (status, body, reason) => {
     answer = { status, body };
     const outcome = await enrol();
-    expect(outcome.status).not.toBe(0);
-    expect(outcome.stderr).toContain(reason);
+    expect(outcome.exitCode).toBe(1);
+    expect(outcome.err).toContain(reason);
   });
 });

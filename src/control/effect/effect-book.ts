@@ -15,7 +15,7 @@ const OVERLAP_SECONDS = 120;
 const PAGE = 1000;
 
 /** How long a figure may be out of date. */
-const KEPT_SECONDS = 10;
+const KEPT_SECONDS = 60;
 
 /** How long it took until a statement had its effect, at all nodes of an ISP. */
 export interface EffectTimes extends Summary {
@@ -60,14 +60,14 @@ export class EffectBook {
   }
 
   async #measure(tables: Tables, nowSeconds: number): Promise<Map<string, LicenseeEffect>> {
-    await this.#read(tables, nowSeconds);
+    const turns = new Turns();
+    await this.#read(tables, nowSeconds, turns);
     const nodes = await listAll(tables.nodes, { where: { revokedSeconds: null } });
     const fromSeconds = nowSeconds - PERIOD_DAYS * DAY_SECONDS;
     const due = this.#register.statements().filter((placed) => {
       const seconds = dueSecondsOf(placed);
       return seconds >= fromSeconds && seconds <= nowSeconds;
     });
-    const turns = new Turns();
     const effects = new Map<string, LicenseeEffect>();
     for (const [licensee, own] of Map.groupBy(nodes, (node) => node.licensee)) {
       const concerned = due.filter((placed) => concernsLicensee(this.#register, placed, licensee));
@@ -87,12 +87,13 @@ export class EffectBook {
     const seconds: number[] = [];
     let pending = 0;
     let longest = 0;
+    const dues = statements.map(dueSecondsOf);
     for (const node of nodes) {
       const coverage = this.#coverages.get(node.id);
-      for (const placed of statements) {
-        const due = dueSecondsOf(placed);
+      for (let at = 0; at < statements.length; at++) {
+        const due = dues[at];
         if (node.enrolledSeconds > due) continue; // it could not have known
-        const applied = coverage?.find(placed.index);
+        const applied = coverage?.find(statements[at].index);
         if (applied !== undefined) seconds.push(Math.max(0, applied - due));
         else {
           pending++;
@@ -106,13 +107,13 @@ export class EffectBook {
   }
 
   /** Takes in the receipts that came since the last look, one look at a time. */
-  #read(tables: Tables, nowSeconds: number): Promise<unknown> {
-    const reading = this.#reading.then(() => this.#readNew(tables, nowSeconds));
+  #read(tables: Tables, nowSeconds: number, turns: Turns): Promise<unknown> {
+    const reading = this.#reading.then(() => this.#readNew(tables, nowSeconds, turns));
     this.#reading = reading.catch(() => {});
     return reading;
   }
 
-  async #readNew(tables: Tables, nowSeconds: number): Promise<void> {
+  async #readNew(tables: Tables, nowSeconds: number, turns: Turns): Promise<void> {
     const from = Math.max(this.#lastSeconds - OVERLAP_SECONDS, nowSeconds - (PERIOD_DAYS + 1) * DAY_SECONDS);
     let after: ReceiptRecord | undefined;
     for (;;) {
@@ -121,6 +122,7 @@ export class EffectBook {
       for (const receipt of page) this.#take(receipt);
       if (page.length < PAGE) break;
       after = page.at(-1);
+      await turns.share();
     }
     const stale = this.#lastSeconds - 2 * OVERLAP_SECONDS;
     this.#recent = new Map([...this.#recent].filter(([, seconds]) => seconds >= stale));

@@ -105,6 +105,22 @@ describe('whoever hears an appeal', () => {
     expect((await rig.appeal(reference)).state).toBe(part === 'nobody else' ? 'assessed' : 'acknowledged');
   });
 
+  it('is not who approved the notice, though others signed it', async () => {
+    rig.register.changeAuthorities((file) => {
+      const { officers } = file.authorities[0]!;
+      officers.push({ ...officers[0]!, id: 'three', publicKey: publicKeyOf(officerKey('three')) });
+    });
+    const { id } = await rig.register.publish({ type: 'notice', names: ['a.example'], reference: 'APPROVED/1' }, [
+      'two',
+      'three',
+    ]);
+    await rig.view.catchUp();
+    expect(rig.view.find(id)!.verified.signers).toEqual(['two', 'three']);
+    const { reference } = await rig.bring(id, 'acknowledged');
+    expect((await rig.act(reference, 'assess', {}, 'approver-reviews')).body.code).toBe('appeal-conflict');
+    expect((await rig.act(reference, 'assess', {})).status).toBe(200);
+  });
+
   it('took no part by a withdrawn variation, or by one of another notice', async () => {
     const notice = await publish(['a.example']);
     const other = await publish(['b.example']);
