@@ -176,8 +176,7 @@ export class RuleTableBuilder {
     description.moveTo(octets(HEADER.DESCRIPTION_LINE, description.length));
     words(HEADER.NOTICES_LINE, templates.rows.length).set(templates.rows);
     const slots = words(HEADER.SLOTS_LINE, grouped.slots.length);
-    slots.set(grouped.slots);
-    releaseMemory(grouped.slots);
+    moveWords(grouped.slots, slots);
     const filterBlocks = header[HEADER.FILTER_BLOCKS]!;
     this.#writeRules(
       grouped,
@@ -188,6 +187,7 @@ export class RuleTableBuilder {
       (row) => onProgress(this.#count + row, 2 * this.#count),
     );
     turnToRecords(slots, grouped.recordOf);
+    releaseMemory(grouped.recordOf);
     return table;
   }
 
@@ -298,37 +298,39 @@ export class RuleTableBuilder {
     const hash: SuffixHash = { first: 0, second: 0 };
     const [seedA, seedB] = this.#options.seed;
     const { recordOf } = grouped;
-    let released = 0;
+    let rowsDone = 0;
     let at = 0;
     for (let name = 0; name < grouped.nameCount; name++) {
+      const firstRow = grouped.firstRow[name]!;
       if (name % STEP === 0) {
-        const row = grouped.firstRow[name]!;
-        this.#release(released, row);
-        released = row;
-        onRow(row);
+        this.#releaseRows(grouped, rowsDone, firstRow);
+        releaseMemory(grouped.firstRow.subarray(Math.max(0, name - STEP), name));
+        rowsDone = firstRow;
+        onRow(firstRow);
       }
-      const offset = this.#rows[grouped.firstRow[name]! * ROW_WORDS]!;
+      const offset = this.#rows[firstRow * ROW_WORDS]!;
       const rootAt = findRoot(this.#names, offset);
       hashName(this.#names, offset, rootAt, seedA | 0, seedB | 0, hash);
       addToFilter(filter, filterBlocks, hash.first, hash.second);
       recordOf[name] = at;
       let rule = at + 1;
-      for (let row = grouped.firstRow[name]!; row !== NO_END; row = grouped.nextRow[row]!) {
+      for (let row = firstRow; row !== NO_END; row = grouped.nextRow[row]!) {
         for (let word = 0; word < RULE_WORDS; word++) records[rule++] = this.#rows[row * ROW_WORDS + 1 + word]!;
       }
       records[at] = (rule - at - 1) / RULE_WORDS;
       for (let i = offset, j = rule * 4; i <= rootAt; i++, j++) recordBytes[j] = this.#names[i]!;
       at = rule + wordsOf(rootAt + 1 - offset);
     }
-    this.#release(released, this.#count);
+    this.#releaseRows(grouped, rowsDone, this.#count);
   }
 
-  /** Gives back the memory of the rows from one up to another, and of their names. */
-  #release(from: number, to: number): void {
+  /** Gives back the memory of the rows from one up to another, with their names and what chains them. */
+  #releaseRows({ nextRow }: GroupedNames, from: number, to: number): void {
     const offsetOf = (row: number) => (row < this.#count ? this.#rows[row * ROW_WORDS]! : this.#namesEnd);
     const names = this.#names.subarray(offsetOf(from), offsetOf(to));
-    releaseMemory(this.#rows.subarray(from * ROW_WORDS, to * ROW_WORDS));
     releaseMemory(names);
+    releaseMemory(this.#rows.subarray(from * ROW_WORDS, to * ROW_WORDS));
+    releaseMemory(nextRow.subarray(from, to));
   }
 
   /** Composes the SOA and every notice's OPT records, and the rows that say where they are. */
@@ -352,6 +354,15 @@ export class RuleTableBuilder {
     bytes.append(composeLine(this.#options.categories));
     for (const notice of this.#notices) bytes.append(composeLine(notice));
     return bytes;
+  }
+}
+
+/** Moves words into the table piece by piece, so that hardly any of them stand in both places at once. */
+function moveWords(from: Uint32Array, to: Uint32Array): void {
+  for (let at = 0; at < from.length; at += STEP) {
+    const piece = from.subarray(at, at + STEP);
+    to.set(piece, at);
+    releaseMemory(piece);
   }
 }
 

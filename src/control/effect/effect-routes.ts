@@ -8,6 +8,7 @@ import { listAll } from '../nodes/list-all.ts';
 import { boundLicensee, requireLicensee } from '../nodes/own-licensee.ts';
 import type { ControlServices } from '../services.ts';
 import type { ReceiptRecord } from '../store.ts';
+import { Turns } from '../view/turns.ts';
 import { EffectBook, type EffectTimes, PERIOD_DAYS } from './effect-book.ts';
 import { findNodeState, type NodeState, SILENT_MINUTES } from './node-state.ts';
 import { findStatementEffect, type NodeEffect } from './statement-effect.ts';
@@ -133,9 +134,11 @@ function addEffectRoute(add: AddRoute, { register }: ControlServices): void {
       const where = { revokedSeconds: null, ...(licensee === undefined ? {} : { licensee }) };
       const nodes = Map.groupBy(await listAll(tables.nodes, { where }), (node) => node.licensee);
       const licensees = [];
+      const turns = new Turns();
       for (const [number, own] of nodes) {
         const states: NodeState[] = [];
         for (const node of own) states.push(await findNodeState(tables, register, node, nowSeconds, silentMinutes));
+        await turns.share();
         const { blocking = NO_TIMES, unblocking = NO_TIMES } = times.get(number) ?? {};
         const name = (await tables.licensees.get(number))?.name;
         licensees.push({ number, name, nodes: states.map(describeState), blocking, unblocking });

@@ -4,6 +4,7 @@ import { listAll } from '../nodes/list-all.ts';
 import type { NodeRecord, ReceiptRecord, Tables } from '../store.ts';
 import type { PlacedStatement, RegisterView } from '../view/register-view.ts';
 import { findInterruptions } from '../view/standing.ts';
+import { Turns } from '../view/turns.ts';
 import { concernsLicensee, dueSecondsOf } from './statement-reach.ts';
 import { type Summary, sumUp } from './summary.ts';
 
@@ -45,9 +46,11 @@ export async function findStatementEffect(
   const dueSeconds = dueSecondsOf(placed);
   const where = { revokedSeconds: null, ...(licensee === undefined ? {} : { licensee }) };
   const nodes: NodeEffect[] = [];
+  const turns = new Turns();
   for (const node of await listAll(tables.nodes, { where })) {
     if (!concernsLicensee(register, placed, node.licensee)) continue;
     nodes.push(await findNodeEffect(tables, register, placed, node, nowSeconds));
+    await turns.share();
   }
   const seconds = nodes.flatMap((node) => (node.seconds === undefined ? [] : [node.seconds]));
   const isLate = (node: NodeEffect) =>

@@ -180,6 +180,8 @@ describe('an appeal against a sealed notice', () => {
     'secret[.]example',
     'secret (dot) example',
     'ｓｅｃｒｅｔ．ｅｘａｍｐｌｅ',
+    'ⓢⓔⓒⓡⓔⓣ.example',
+    'It was secret.example.It is gone.',
     'mail x@deep.hidden.example',
     '(deep.hidden.example)',
     'www.bücher.example',

@@ -126,6 +126,21 @@ describe('a view', () => {
     await expectSame(view);
   });
 
+  it('reads a log of several bundles as one that is read from scratch', async () => {
+    await register.bulk({ statements: 300, entries: 2 });
+    const view = await openView(register, clock);
+    await expectSame(view, [0, 63, 64, 65, 255, 256, 257, 300]);
+    const [named] = view.findEntries('b299-1.example');
+    expect(named?.notice.verified.statement.reference).toBe('BULK/299');
+    expect(await view.readStatement(named!.notice.verified.id)).toMatchObject({ reference: 'BULK/299' });
+    await register.bulk({ statements: 300, entries: 2, first: 300 });
+    const last = await register.revoke(named!.notice.verified.id);
+    await view.catchUp();
+    expect(view.notices()).toHaveLength(600);
+    expect(view.find(last.id)?.index).toBe(600);
+    await expectSame(view, [599, 600, 601]);
+  });
+
   it('sees in a call what was published before it, also while another is under way', async () => {
     const view = await openView(register, clock);
     await register.notice(['a.example']);
