@@ -85,7 +85,7 @@ const lastName = `b${statements - 1}-${entries - 1}.example`;
 
 const first = await startNode();
 figures.firstReplaySeconds = (performance.now() - first.startedAt) / 1000;
-figures.peakResidentMiB = readPeakMiB(first.pid);
+figures.peakResidentMB = readPeakMB(first.pid);
 mirror.readAccesses();
 
 const latencies: number[] = [];
@@ -107,7 +107,7 @@ await upstream.close();
 
 const rows: [what: string, figure: string, unit: string, digits: number, bar: string][] = [
   [`first replay, ${statements} statements of ${entries}`, 'firstReplaySeconds', 's', 1, '15 s'],
-  ['peak resident memory of the node', 'peakResidentMiB', 'MiB', 0, '600 MB'],
+  ['peak resident memory of the node', 'peakResidentMB', 'MB', 0, '600 MB'],
   ['update, checkpoint seen to enforced, median', 'updateMedianMillis', 'ms', 0, '1000 ms'],
   ['the same, worst', 'updateWorstMillis', 'ms', 0, ''],
   ['octets of an update beside 2 x (statement + annex) + 20 kB', 'updateBytesOverBar', '', 2, '1'],
@@ -262,7 +262,7 @@ async function readMetric(name: string): Promise<number> {
   return Number(new RegExp(`^${name} (\\S+)$`, 'm').exec(text)?.[1] ?? 0);
 }
 
-/** Returns the most memory the process ever had resident (proc(5), VmHWM). */
-function readPeakMiB(pid: number): number {
-  return Number(/^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) / 1024;
+/** Returns the most memory the process ever had resident, in MB of a million octets (proc(5), VmHWM, in KiB). */
+function readPeakMB(pid: number): number {
+  return (Number(/^VmHWM:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))![1]) * 1024) / 1e6;
 }

@@ -28,6 +28,8 @@ export interface Replay {
   readonly atSeconds: number;
   /** Leaves that were in the log by then. */
   readonly treeSize: number;
+  /** Heartbeats among them, which were passed over: whether they are good was not asked. */
+  readonly passedOver: number;
   /** What a receipt states that was folded for this second from this many leaves. */
   readonly rulesDigest: string;
   readonly folded: readonly FoldedNotice<KnownNotice>[];
@@ -61,6 +63,7 @@ export function replayRegister(
     licensee,
     atSeconds,
     treeSize,
+    passedOver: treeSize - reading.verdicts.length,
     rulesDigest: register.digestOf(folded),
     folded,
     unread,

@@ -1,5 +1,6 @@
 import { request } from 'undici';
 import { describeError, type ErrorCode, WartaError } from '../base/errors.ts';
+import { escapeControls } from './output.ts';
 
 /** An answer of the control API. */
 export interface ApiAnswer {
@@ -33,7 +34,7 @@ export async function askApi(
   { method, path, token, body, type, headers }: ApiRequest,
 ): Promise<ApiAnswer> {
   const isRaw = typeof body === 'string' || body instanceof Uint8Array;
-  const url = new URL(path, base);
+  const url = new URL(path.replace(/^\//, ''), base.endsWith('/') ? base : `${base}/`);
   try {
     const answer = await request(url, {
       method,
@@ -54,7 +55,7 @@ export async function askApi(
     }
     const text = Buffer.concat(chunks).toString();
     const isJson = /json/.test(String(answer.headers['content-type'])) && text !== '';
-    return { status: answer.statusCode, body: isJson ? JSON.parse(text) : text, etag: one(answer.headers.etag) };
+    return { status: answer.statusCode, body: isJson ? parseJson(text) : text, etag: one(answer.headers.etag) };
   } catch (cause) {
     if (cause instanceof WartaError) throw cause;
     throw new WartaError('socket-failed', `cannot reach the control API at ${base}: ${describeError(cause)}`, {
@@ -66,13 +67,25 @@ export async function askApi(
 /**
  * The same, for when anything but success is a failure.
  *
- * @throws {WartaError} with the code of the refusal.
+ * @throws {WartaError} with the code of the refusal; `socket-failed` when the answer is not that of a control API.
  */
 export async function callApi(base: string, sent: ApiRequest): Promise<ApiAnswer> {
   const answer = await askApi(base, sent);
-  if (answer.status < 400) return answer;
-  const { code = 'socket-failed', detail = `${sent.method} ${sent.path} answered ${answer.status}` } = answer.body;
-  throw new WartaError(code as ErrorCode, detail);
+  if (answer.status < 300) return answer;
+  const { code, detail } = Object(answer.body);
+  if (typeof code === 'string' && typeof detail === 'string')
+    throw new WartaError(code as ErrorCode, escapeControls(detail));
+  const reason = `answered ${answer.status}: is it the address of a register's control API?`;
+  throw new WartaError('socket-failed', `${base} ${reason}`);
+}
+
+/** Something between here and there may call a page JSON: then it is text. */
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
 }
 
 function one(value: string | string[] | undefined): string | undefined {

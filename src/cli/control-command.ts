@@ -2,13 +2,16 @@ import { randomBytes } from 'node:crypto';
 import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import type { Command } from 'commander';
+import type { FastifyInstance } from 'fastify';
+import { collectDefaultMetrics } from 'prom-client';
 import { systemClock } from '../base/clock.ts';
 import { writeDurably } from '../base/durable-file.ts';
 import { describeError, WartaError } from '../base/errors.ts';
 import { paint } from '../base/terminal.ts';
 import { createFirstAdmin } from '../control/access/first-admin.ts';
-import { composeControlConfig, loadControlConfig } from '../control/control-config.ts';
+import { type ControlConfig, composeControlConfig, loadControlConfig } from '../control/control-config.ts';
 import { ControlSite } from '../control/control-site.ts';
+import { createMetricsServer } from '../metrics/metrics-server.ts';
 import { createKey, writePrivateKey } from '../register/key.ts';
 import { parseSocketAddress } from '../resolver/socket-address.ts';
 import { type BackupSummary, backupStore, restoreStore } from '../store/backup.ts';
@@ -18,6 +21,7 @@ import { composeRows, countOf, printJson } from './output.ts';
 import { waitForSignal } from './signals.ts';
 
 const DEFAULT_PORT = 8400;
+const METRICS_PORT = 9101;
 const CONFIG_FILE = 'control.yaml';
 const WEBHOOK_KEY_FILE = 'webhook.key';
 
@@ -91,21 +95,35 @@ async function runControl(file: string): Promise<void> {
   const asked = waitForSignal();
   const store = await openStore(config.database);
   let site: ControlSite | undefined;
+  let metrics: FastifyInstance | undefined;
   try {
     site = await ControlSite.open(config, { store, log });
+    metrics = await openMetrics(config, site);
     await site.start();
     const { host, port } = parseSocketAddress(config.listen, DEFAULT_PORT);
-    const url = await listen(site, host, port);
+    const url = await listen(site.app, host, port);
     const role = site.isSequencing ? 'with the sequencer' : 'without the sequencer, which another process has';
     log.info(`control API of ${config.log.origin}, ${describeTarget(config.database)}, ${role}, on ${url}`);
     log.info(`${await asked}: stopping`);
   } finally {
+    await metrics?.close();
     await site?.close();
     await store.close();
   }
 }
 
-async function listen({ app }: ControlSite, host: string, port: number): Promise<string> {
+/** Serves the metrics of this process, where the configuration says so. */
+async function openMetrics({ metrics }: ControlConfig, site: ControlSite): Promise<FastifyInstance | undefined> {
+  if (metrics === undefined) return undefined;
+  collectDefaultMetrics({ register: site.metrics });
+  const status = () => ({ size: site.services.register.size, sequencer: site.isSequencing });
+  const server = createMetricsServer(site.metrics, () => ({ serving: true, notes: [] }), status);
+  const { host, port } = parseSocketAddress(metrics.listen, METRICS_PORT);
+  await listen(server, host, port);
+  return server;
+}
+
+async function listen(app: FastifyInstance, host: string, port: number): Promise<string> {
   try {
     return await app.listen({ host, port });
   } catch (cause) {

@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
+import type { Registry } from 'prom-client';
 import { type Clock, systemClock } from '../base/clock.ts';
 import type { WitnessClient } from '../log/witness-client.ts';
 import { createAuthenticator } from './access/authenticator.ts';
@@ -65,6 +66,11 @@ export class ControlSite {
       onFault,
     });
     return new ControlSite(app, opened, config.sequencer);
+  }
+
+  /** What Prometheus is told of this process. */
+  get metrics(): Registry {
+    return this.#opened.metrics;
   }
 
   /** Whether this process has the sequencer. */

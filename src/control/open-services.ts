@@ -1,11 +1,14 @@
 import type { Logger } from 'pino';
+import { Registry } from 'prom-client';
 import type { Clock } from '../base/clock.ts';
 import { DirectoryStorage } from '../log/directory-storage.ts';
 import type { LogStorage } from '../log/log-storage.ts';
 import type { WitnessClient } from '../log/witness-client.ts';
+import { type ControlMetrics, registerControlMetrics, registerControlReadings } from '../metrics/control-metrics.ts';
 import { createChores } from './chores.ts';
 import type { ControlConfig } from './control-config.ts';
 import { openPreflightSources } from './drafting/preflight/open-sources.ts';
+import { EffectMeter } from './effect/effect-meter.ts';
 import { MissedReceipts, ReceiptRecorder } from './effect/receipt-rows.ts';
 import { adoptNodes, NodesPublisher } from './nodes/publish-nodes.ts';
 import { tellEvent } from './publishing/log-event.ts';
@@ -34,6 +37,7 @@ export interface OpenServices {
   readonly seat: SequencerSeat;
   readonly nodesFile: NodesFile;
   readonly receipts: ReceiptStore;
+  readonly metrics: Registry;
   readonly onFault: (error: unknown) => void;
   /** Resolves when nothing that goes on beside requests is left to write. */
   settle(): Promise<void>;
@@ -53,8 +57,15 @@ export async function openServices(config: ControlConfig, terms: OpenTerms): Pro
   const nodesFile = new NodesFile(new DirectoryStorage(config.log.public));
   await adoptNodes(store, nodesFile, Math.floor(clock.wallMillis() / 1000));
   const nodes = new NodesPublisher(store, nodesFile, onFault);
-  const webhooks = openHooks(config, terms, onFault);
+  const metrics = new Registry();
   let seat: SequencerSeat;
+  const { observeEffect, countDelivery } = registerControlMetrics(metrics);
+  registerControlReadings(metrics, {
+    size: () => register.register.size,
+    heartbeatSeconds: () => register.register.heartbeatSeconds,
+    isSequencing: () => seat.site !== undefined,
+  });
+  const webhooks = openHooks(config, terms, countDelivery, onFault);
   const services: ControlServices = {
     ...{ store, clock, random, origin, log, nodes },
     ...register,
@@ -65,12 +76,16 @@ export async function openServices(config: ControlConfig, terms: OpenTerms): Pro
   };
   seat = openSeat(config, terms, services, { tree, webhooks });
   const recorder = new ReceiptRecorder(store, clock, onFault);
+  const meter = new EffectMeter(register.register, observeEffect);
   const receipts = new ReceiptStore({
     ...{ storage: tree, nodes: nodesFile, origin, clock },
-    onStored: (receipt, path) => recorder.record(receipt, path),
+    onStored: (receipt, path) => {
+      recorder.record(receipt, path);
+      meter.take(receipt);
+    },
   });
   const settle = async () => void (await Promise.all([recorder.settle(), nodes.settle()]));
-  return { services, seat, nodesFile, receipts, onFault, settle };
+  return { services, seat, nodesFile, receipts, metrics, onFault, settle };
 }
 
 async function openRegister(config: ControlConfig, tree: LogStorage, clock: Clock) {
@@ -85,10 +100,15 @@ async function openSources(config: ControlConfig, trust: ControlServices['trust'
   return openPreflightSources({ pack, packFile: config.log.policyPack, popularNames, resolver });
 }
 
-function openHooks({ webhooks }: ControlConfig, terms: OpenTerms, onFault: (error: unknown) => void): Webhooks {
-  const { store, clock, random } = terms;
+function openHooks(
+  { webhooks }: ControlConfig,
+  { store, clock, random }: OpenTerms,
+  onAttempt: ControlMetrics['countDelivery'],
+  onFault: (error: unknown) => void,
+): Webhooks {
   const { key, allowPrivateAddresses } = webhooks;
-  return openWebhooks({ store, clock, random, key: keepWebhookKey(key), terms: { allowPrivateAddresses }, onFault });
+  const terms = { allowPrivateAddresses };
+  return openWebhooks({ store, clock, random, key: keepWebhookKey(key), terms, onAttempt, onFault });
 }
 
 /** The sequencer, and what is done by the process that has it: chores and webhooks. */

@@ -22,13 +22,24 @@ export const RCODE = {
 } as const;
 
 /** Record types this code looks at (IANA DNS parameters). */
-export const RRTYPE = { A: 1, NS: 2, CNAME: 5, SOA: 6, AAAA: 28, DNAME: 39, OPT: 41, SVCB: 64, HTTPS: 65 } as const;
+export const RRTYPE = {
+  A: 1,
+  NS: 2,
+  CNAME: 5,
+  SOA: 6,
+  AAAA: 28,
+  DNAME: 39,
+  OPT: 41,
+  SVCB: 64,
+  HTTPS: 65,
+  RESINFO: 261,
+} as const;
 
 /** Record classes (RFC 6895 §3.2). */
 export const CLASS = { IN: 1, ANY: 255 } as const;
 
 /** EDNS option codes (IANA). Structured DNS errors have no code point yet: the configuration gives one. */
-export const EDNS_OPTION = { COOKIE: 10, EDE: 15 } as const;
+export const EDNS_OPTION = { COOKIE: 10, PADDING: 12, EDE: 15 } as const;
 
 /** Extended DNS error codes (RFC 8914 §4). */
 export const EDE = {

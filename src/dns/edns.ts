@@ -17,13 +17,34 @@ export function capUdpSize(wire: Uint8Array, scan: QueryScan, reserve: number): 
   wire[scan.opt + 4] = size & 0xff;
 }
 
-/** Takes the COOKIE option out of a scanned query of `length` octets at `start` and returns the length left. */
-export function removeCookie(wire: Uint8Array, start: number, length: number, scan: QueryScan): number {
-  if (scan.cookie < 0) return length;
-  const option = scan.cookie - 4;
-  const next = scan.cookie + scan.cookieBytes;
+/** Octets that padded answers are a multiple of (RFC 8467 §4.1). */
+export const PADDING_BLOCK_BYTES = 468;
+
+/** Octets of an option before its data. */
+const OPTION_HEAD_BYTES = 4;
+
+/**
+ * Takes the options that are between the client and us out of a scanned query of `length` octets at `start` and returns the
+ * length left: the cookie is ours to answer, and padding is for the encrypted leg alone (RFC 7830 §6).
+ */
+export function removeHopOptions(wire: Uint8Array, start: number, length: number, scan: QueryScan): number {
+  if (scan.cookie < 0 && scan.padding < 0) return length;
+  // The later one first: its removal does not move the other.
+  if (scan.cookie > scan.padding) {
+    const left = removeOption(wire, start, length, scan.opt, scan.cookie, scan.cookieBytes);
+    return removeOption(wire, start, left, scan.opt, scan.padding, scan.paddingBytes);
+  }
+  const left = removeOption(wire, start, length, scan.opt, scan.padding, scan.paddingBytes);
+  return removeOption(wire, start, left, scan.opt, scan.cookie, scan.cookieBytes);
+}
+
+/** Removes the option whose `size` octets of data are at `data`, if it is there. */
+function removeOption(wire: Uint8Array, start: number, length: number, opt: number, data: number, size: number): number {
+  if (data < 0) return length;
+  const option = data - OPTION_HEAD_BYTES;
+  const next = data + size;
   wire.copyWithin(option, next, start + length);
-  addToUint16(wire, scan.opt + 9, option - next);
+  addToUint16(wire, opt + 9, option - next);
   return length - (next - option);
 }
 
@@ -32,6 +53,32 @@ export function removeCookie(wire: Uint8Array, start: number, length: number, sc
  * the new length. A message without OPT gets one. A malformed message, or one with records behind OPT, stays as it is.
  */
 export function appendCookie(wire: Uint8Array, start: number, length: number, cookie: Uint8Array): number {
+  const opened = openOption(wire, start, length, EDNS_OPTION.COOKIE, cookie.length);
+  if (opened === length) return length;
+  wire.set(cookie, start + opened - cookie.length);
+  return opened;
+}
+
+/**
+ * Pads the message `wire[start, start + length)` with a Padding option of zeros to a multiple of `PADDING_BLOCK_BYTES`, or to
+ * `limit` octets when that is less (RFC 8467 §4.1, RFC 7830 §3), and returns the new length. `wire` needs that much room. What
+ * holds for `appendCookie` about OPT holds here.
+ */
+export function appendPadding(wire: Uint8Array, start: number, length: number, limit: number): number {
+  const least = length + (hasOpt(wire, start, length) ? 0 : OPT_FIXED_BYTES) + OPTION_HEAD_BYTES;
+  const wanted = Math.min(Math.ceil(least / PADDING_BLOCK_BYTES) * PADDING_BLOCK_BYTES, limit);
+  if (wanted < least) return length;
+  const opened = openOption(wire, start, length, EDNS_OPTION.PADDING, wanted - least);
+  if (opened !== length) wire.fill(0, start + opened - (wanted - least), start + opened);
+  return opened;
+}
+
+function hasOpt(wire: Uint8Array, start: number, length: number): boolean {
+  return findLastOpt(wire, start, start + length) >= 0;
+}
+
+/** Makes room for an option with `size` octets of data at the end of OPT; the data is the caller's to write. */
+function openOption(wire: Uint8Array, start: number, length: number, code: number, size: number): number {
   const end = start + length;
   let opt = findLastOpt(wire, start, end);
   if (opt === MALFORMED) return length;
@@ -46,12 +93,11 @@ export function appendCookie(wire: Uint8Array, start: number, length: number, co
     at = opt + OPT_FIXED_BYTES;
   }
   wire[at] = 0;
-  wire[at + 1] = EDNS_OPTION.COOKIE;
-  wire[at + 2] = 0;
-  wire[at + 3] = cookie.length;
-  wire.set(cookie, at + 4);
-  addToUint16(wire, opt + 9, COOKIE_OPTION_BYTES);
-  return at + COOKIE_OPTION_BYTES - start;
+  wire[at + 1] = code;
+  wire[at + 2] = size >>> 8;
+  wire[at + 3] = size & 0xff;
+  addToUint16(wire, opt + 9, OPTION_HEAD_BYTES + size);
+  return at + OPTION_HEAD_BYTES + size - start;
 }
 
 const NO_OPT = -1;

@@ -35,6 +35,9 @@ export class QueryScan {
   /** Offset and length of the COOKIE option's data (RFC 7873 §4). */
   cookie = -1;
   cookieBytes = 0;
+  /** Offset and length of the Padding option's data (RFC 7830); its being there asks for a padded answer. */
+  padding = -1;
+  paddingBytes = 0;
 }
 
 /**
@@ -58,6 +61,8 @@ export function scanQuery(
   scan.structured = false;
   scan.cookie = -1;
   scan.cookieBytes = 0;
+  scan.padding = -1;
+  scan.paddingBytes = 0;
   if ((wire[start + 2]! & FLAGS2.OPCODE) !== 0) return SCAN.NOT_IMPLEMENTED;
   if (wire[start + 4] !== 0 || wire[start + 5] !== 1) return SCAN.MALFORMED;
   const nameEnd = skipPlainName(wire, scan.qname, end);
@@ -95,7 +100,7 @@ function scanRecords(wire: Uint8Array, start: number, end: number, structuredOpt
   return at === end ? verdict : SCAN.MALFORMED;
 }
 
-/** Reads the OPT record at `opt` (RFC 6891 §6.1.2): payload size, version, DO, and the two options Warta acts on. */
+/** Reads the OPT record at `opt` (RFC 6891 §6.1.2): payload size, version, DO, and the options Warta acts on. */
 function scanOpt(wire: Uint8Array, opt: number, end: number, structuredOption: number, scan: QueryScan): number {
   scan.opt = opt;
   scan.optEnd = end;
@@ -112,6 +117,10 @@ function scanOpt(wire: Uint8Array, opt: number, end: number, structuredOption: n
       if (size !== 8 && (size < 16 || size > 40)) return SCAN.MALFORMED; // RFC 7873 §5.2.2
       scan.cookie = at + 4;
       scan.cookieBytes = size;
+    }
+    if (code === EDNS_OPTION.PADDING && scan.padding < 0) {
+      scan.padding = at + 4;
+      scan.paddingBytes = size;
     }
     at += 4 + size;
   }

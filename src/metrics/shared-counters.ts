@@ -15,6 +15,7 @@ export const OUTCOMES = [
   'bad_version',
   'ignored',
   'overloaded',
+  'local',
 ] as const;
 export type Outcome = (typeof OUTCOMES)[number];
 

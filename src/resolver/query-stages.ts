@@ -1,12 +1,13 @@
 import type { RuleClock } from '../base/clock.ts';
 import { PLAIN_UDP_BYTES, RCODE } from '../dns/constants.ts';
-import { appendCookie, COOKIE_OPTION_BYTES, capUdpSize, OPT_FIXED_BYTES, removeCookie } from '../dns/edns.ts';
+import { appendCookie, COOKIE_OPTION_BYTES, capUdpSize, OPT_FIXED_BYTES, removeHopOptions } from '../dns/edns.ts';
 import { isInternetClass, QueryScan, SCAN, scanQuery } from '../dns/query.ts';
 import { ACTION, OUTCOME, type SharedCounters } from '../metrics/shared-counters.ts';
 import { composeBlockedAnswer, composeEmptyAnswer } from '../rules/answer.ts';
 import { NO_RULE } from '../rules/layout.ts';
 import type { RuleTable } from '../rules/rule-table.ts';
 import type { ClientAcl } from './client-acl.ts';
+import type { LocalZone } from './local-zone.ts';
 import type { ResponseRateLimit } from './response-rate-limit.ts';
 import type { ServerCookie } from './server-cookie.ts';
 import { TargetCheck } from './target-check.ts';
@@ -27,6 +28,7 @@ export interface StageOptions {
   maxTtlSeconds: number;
   /** EDNS option code by which clients ask for structured errors, or -1. */
   structuredOption: number;
+  localZone: LocalZone;
 }
 
 /** One policy evaluation in so many is timed: two clock readings cost more than the evaluation. */
@@ -38,7 +40,7 @@ export const COOKIE_ROOM_BYTES = COOKIE_OPTION_BYTES + OPT_FIXED_BYTES;
 /**
  * What happens to a query before it is forwarded, and to a reply before it is passed on, the same for every transport:
  *
- *     ACL → parse → rate limit (UDP) → rules → answer or forward → reply → targets → answer or pass
+ *     ACL → parse → rate limit (UDP) → own zone → rules → answer or forward → reply → targets → answer or pass
  *
  * Works in place on the message and makes no object, but for queries with a cookie. One instance serves one thread.
  */
@@ -96,15 +98,26 @@ export class QueryStages {
       counters.addOutcome(OUTCOME.limited);
       return this.#finish(wire, start, composeEmptyAnswer(wire, start, scan, RCODE.NOERROR, { truncated: true }));
     }
-    const rule = isInternetClass(scan.qclass) ? this.#findRule(wire, scan.qname) : NO_RULE;
+    const limit = stream ? capacity : Math.min(capacity, this.clientBytes);
+    const internet = isInternetClass(scan.qclass);
+    const local = internet ? this.#answerLocally(wire, start, limit) : 0;
+    if (local > 0) return this.#finish(wire, start, local);
+    const rule = internet ? this.#findRule(wire, scan.qname) : NO_RULE;
     if (rule !== NO_RULE) {
-      const limit = stream ? capacity : Math.min(capacity, this.clientBytes);
       const answer = this.#block(rule, wire, start, limit, false);
       if (answer !== VERDICT.FORWARD) return this.#finish(wire, start, answer);
     }
-    this.forwardBytes = removeCookie(wire, start, length, scan);
+    this.forwardBytes = removeHopOptions(wire, start, length, scan);
     capUdpSize(wire, scan, this.cookie === undefined ? 0 : COOKIE_ROOM_BYTES);
     return VERDICT.FORWARD;
+  }
+
+  /** Answers a question about this resolver itself; 0 when it is about anything else. */
+  #answerLocally(wire: Uint8Array, start: number, limit: number): number {
+    const room = this.cookie === undefined ? limit : limit - COOKIE_OPTION_BYTES;
+    const length = this.#options.localZone.answer(wire, start, this.scan, room);
+    if (length > 0) this.#options.counters.addOutcome(OUTCOME.local);
+    return length;
   }
 
   /** Adds the cookie, if the query had one, to an answer composed in `wire`, and returns the answer's length. */

@@ -9,6 +9,7 @@ import type { ForwardOptions } from './data-plane.ts';
 import type { QueryStages } from './query-stages.ts';
 import type { SocketAddress } from './socket-address.ts';
 import { createStages, type StageSettings } from './stage-settings.ts';
+import { StreamExchange } from './stream-exchange.ts';
 import { StreamForwarder } from './stream-forwarder.ts';
 import { type StreamLimits, StreamListener } from './stream-listener.ts';
 import { UpstreamMonitor } from './upstream-monitor.ts';
@@ -112,7 +113,8 @@ export class Resolver {
       maxPending: options.streams.maxConnections,
       proxyProtocol: options.forward.proxyProtocol,
     });
-    const streams = new StreamListener(new ClientAcl(options.settings.allow), stages, forwarder, options.streams);
+    const exchange = new StreamExchange(stages, forwarder, false);
+    const streams = new StreamListener(new ClientAcl(options.settings.allow), exchange, options.streams);
     const parts = { io, monitor, counters, clock, streams, stages, table };
     let resolver: Resolver | undefined;
     try {

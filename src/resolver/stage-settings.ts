@@ -2,6 +2,7 @@ import type { RuleClock } from '../base/clock.ts';
 import type { SharedCounters } from '../metrics/shared-counters.ts';
 import type { RuleTable } from '../rules/rule-table.ts';
 import { ClientAcl } from './client-acl.ts';
+import { LocalZone, type ResolverInformation } from './local-zone.ts';
 import { QueryStages } from './query-stages.ts';
 import { ResponseRateLimit } from './response-rate-limit.ts';
 import { ServerCookie } from './server-cookie.ts';
@@ -19,6 +20,8 @@ export interface StageSettings {
   checkTargets: boolean;
   maxTtlSeconds: number;
   structuredOption: number;
+  /** What the resolver says about itself when it is asked. */
+  information?: ResolverInformation;
 }
 
 /** Makes the stages of one thread. */
@@ -36,6 +39,7 @@ export function createStages(
       checkTargets: settings.checkTargets,
       maxTtlSeconds: settings.maxTtlSeconds,
       structuredOption: settings.structuredOption,
+      localZone: new LocalZone(settings.information),
       ...own,
     },
     table,

@@ -9,7 +9,24 @@ const MAX_PAUSE_MILLIS = 1_000;
 const LOOK_MILLIS = 100;
 const QUIET_SHARE = 0.2;
 
+/** What courtesy asks of a machine; tests give their own. */
+export interface Machine {
+  monotonicMillis(): number;
+  /** How long all processors together had nothing to do since they were started. */
+  idleMillis(): number;
+  /** Halts this thread. */
+  pause(millis: number): void;
+}
+
 const sleeper = new Int32Array(new SharedArrayBuffer(4));
+
+const thisMachine: Machine = {
+  monotonicMillis: () => performance.now(),
+  idleMillis: () => cpus().reduce((sum, { times }) => sum + times.idle, 0),
+  pause: (millis) => {
+    Atomics.wait(sleeper, 0, 0, millis);
+  },
+};
 
 /**
  * Lets queries go first while this thread replays a register and a saved table serves. On a quiet machine nothing is
@@ -17,32 +34,37 @@ const sleeper = new Int32Array(new SharedArrayBuffer(4));
  * service without privileges end one: an update would wait as the replay did.
  */
 export class Courtesy {
-  readonly #began = performance.now();
-  #workedFrom = this.#began;
-  #isBusy = true;
-  #lookedAt = this.#began;
-  #idleMillis = sumIdleMillis();
+  readonly #machine: Machine;
+  readonly #began: number;
+  #workedFrom: number;
+  /** As found at the last look; nothing is known before the first. */
+  #isBusy = false;
+  #lookedAt: number;
+  #idleMillis: number;
+
+  constructor(machine = thisMachine) {
+    this.#machine = machine;
+    this.#began = machine.monotonicMillis();
+    this.#workedFrom = this.#began;
+    this.#lookedAt = this.#began;
+    this.#idleMillis = machine.idleMillis();
+  }
 
   /** Call it now and then during the work. */
   giveWay(): void {
-    const now = performance.now();
+    const now = this.#machine.monotonicMillis();
     if (now - this.#began > PACED_MILLIS) return;
     if (now - this.#lookedAt >= LOOK_MILLIS) this.#look(now);
     const pauseMillis = Math.min(MAX_PAUSE_MILLIS, PAUSE_RATIO * (now - this.#workedFrom));
-    if (this.#isBusy) Atomics.wait(sleeper, 0, 0, pauseMillis);
-    this.#workedFrom = performance.now();
+    if (this.#isBusy) this.#machine.pause(pauseMillis);
+    this.#workedFrom = this.#machine.monotonicMillis();
   }
 
   /** Finds out whether the processors had nothing to do since the last look. */
   #look(now: number): void {
-    const idleMillis = sumIdleMillis();
+    const idleMillis = this.#machine.idleMillis();
     this.#isBusy = idleMillis - this.#idleMillis < QUIET_SHARE * (now - this.#lookedAt);
     this.#idleMillis = idleMillis;
     this.#lookedAt = now;
   }
-}
-
-/** Returns how long all processors together had nothing to do. */
-function sumIdleMillis(): number {
-  return cpus().reduce((sum, { times }) => sum + times.idle, 0);
 }

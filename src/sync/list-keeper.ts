@@ -81,6 +81,8 @@ export class ListKeeper {
   #timer: NodeJS.Timeout | undefined;
   #worker: Worker | undefined;
   #saving = false;
+  /** Whether a saved table serves: until the first list is compiled there is time. */
+  #hasSaved = false;
   #failures = 0;
   /** Settles when every cycle asked for is done. */
   #turn: Promise<void> = Promise.resolve();
@@ -104,6 +106,7 @@ export class ListKeeper {
       if (!source.startsWith(`${digestTerms(this.#readTerms())}:`)) {
         throw new WartaError('table-foreign', 'the saved table was compiled on other terms');
       }
+      this.#hasSaved = true;
       this.#tell({ kind: 'loaded', rules: table.ruleCount, seconds: (performance.now() - began) / 1000 });
       return table.buffer;
     } catch (error) {
@@ -132,8 +135,7 @@ export class ListKeeper {
 
   async #refresh(): Promise<void> {
     if (this.#stopped) return;
-    const before = this.last;
-    await this.#cycle(before === undefined);
+    await this.#cycle(this.#hasSaved && this.last === undefined);
   }
 
   /** Stops looking. A compilation under way ends; a table being saved gets a moment to be whole. */

@@ -52,7 +52,8 @@ export class SyncAgent {
 
   /**
    * Returns a new list when there is a reason for one: news, other terms, a statement signed ahead that starts to count, or
-   * nothing compiled yet. Signatures are verified on every core unless `allCores` is false. `failure` says why the source could not be asked; what it had before is compiled all the same.
+   * nothing compiled yet. Signatures are verified on every core unless `allCores` is false. `failure` says why the source
+   * could not be asked, or annexes not be had; what there is is compiled all the same.
    *
    * @throws {WartaError} when there is nothing to compile.
    */
@@ -84,12 +85,12 @@ export class SyncAgent {
       deadlineMillis: this.#deadline(),
       onProgress: neverBack(onProgress),
     };
-    try {
-      if (isNew && isMany && allCores) await this.#verifyAhead(errand, this.#read(failure));
-      if (isNew || this.#missing) await this.#fetchAnnexes(errand, this.#read(failure));
-    } catch (error) {
+    const note = (error: unknown) => {
       failure ??= error;
-    }
+    };
+    if (isNew && isMany && allCores) await this.#verifyAhead(errand, this.#read(failure)).catch(note);
+    // Also when the above failed: what is missing now is to be looked for in the next cycle.
+    if (isNew || this.#missing) await this.#fetchAnnexes(errand, this.#read(failure)).catch(note);
     if (!isNew && this.#arrived === 0) return { failure };
     const reading = this.#read(failure);
     const list = compiler.compile(reading, termsDigest, nowSeconds, (share) =>

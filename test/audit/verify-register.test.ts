@@ -146,10 +146,11 @@ describe('verifyRegister', () => {
     const ask = async () => {
       const { register } = await desk.audit();
       const replay = replayRegister(register, LICENSEE, atSeconds);
+      const heartbeats = replay.passedOver;
       const changes = [...diffRegister(register, LICENSEE, atSeconds - 2 * HOUR, atSeconds)];
       const told = changes.map(({ change, name }) => `${change} ${name}`);
       const seen = register.read({ rulesOnly: true }).verdicts.map(({ index }) => index);
-      return { register, seen, answer: [replay.rulesDigest, [...replay.rules()], told] };
+      return { register, seen, heartbeats, answer: [replay.rulesDigest, [...replay.rules()], told] };
     };
     const before = await ask();
     const heartbeat = { type: 'heartbeat', at: 'now', reference: 'H/1' };
@@ -157,6 +158,7 @@ describe('verifyRegister', () => {
     const after = await ask();
     expect(after.answer).toEqual(before.answer);
     expect(after.answer[1]).toHaveLength(1);
+    expect([before.heartbeats, after.heartbeats]).toEqual([1, 2]);
     expect([before.seen, after.seen]).toEqual([
       [0, 1, 3],
       [0, 1, 3],

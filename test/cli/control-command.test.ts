@@ -1,9 +1,10 @@
-import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { appendFileSync, existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { beforeAll, expect, it } from 'vitest';
 import { stringify } from 'yaml';
 import { makeFolder } from '../support/folders.ts';
 import { LogRegister } from '../support/log-register.ts';
+import { findFreePort } from '../support/ports.ts';
 import { startWarta } from '../support/test-node.ts';
 import { spawnProgram } from './run.ts';
 
@@ -46,11 +47,15 @@ it('makes the first administrator once, serves, backs up and restores', async ()
   const again = await run('admin', '--config', config, '--id', 'mallory', '--name', 'Mallory');
   expect(again).toMatchObject({ exitCode: 1, err: expect.stringContaining('[conflict]') });
 
+  const port = await findFreePort();
+  appendFileSync(config, `metrics: { listen: 127.0.0.1:${port} }\n`);
   const program = startWarta(['control', 'run', '--config', config]);
   const [, url] = await program.waitFor(/with the sequencer, on (http:[^"\s]+)/);
   const me = await fetch(`${url}/v1/me`, { headers: { authorization: `Bearer ${token}` } });
   expect(await me.json()).toMatchObject({ id: 'jane.doe', roles: ['admin'] });
   expect(program.output()).not.toContain(token);
+  const metrics = await (await fetch(`http://127.0.0.1:${port}/metrics`)).text();
+  expect(metrics).toContain('\nwarta_sequencer 1\n');
 
   const file = join(folder, 'backup.warta');
   const saved = await runJson('backup', '--config', config, file);

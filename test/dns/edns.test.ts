@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { appendCookie, COOKIE_OPTION_BYTES, capUdpSize, OPT_FIXED_BYTES, removeCookie } from '../../src/dns/edns.ts';
+import { appendCookie, COOKIE_OPTION_BYTES, capUdpSize, OPT_FIXED_BYTES, removeHopOptions } from '../../src/dns/edns.ts';
 import { QueryScan, SCAN, scanQuery } from '../../src/dns/query.ts';
 import {
   composeOption,
@@ -66,9 +66,9 @@ describe('capUdpSize', () => {
   });
 });
 
-describe('removeCookie', () => {
+describe('removeHopOptions', () => {
   const remove = (message: Uint8Array) =>
-    change(message, 0, (wire, scan) => removeCookie(wire, START, message.length, scan));
+    change(message, 0, (wire, scan) => removeHopOptions(wire, START, message.length, scan));
 
   it('leaves the query as if it had never had one', () => {
     const size = fc.constantFrom(8, 16, 24, 40);

@@ -409,6 +409,43 @@ describe('a table as a whole', () => {
     }
   });
 
+  it('is whole though it takes the place of what it is made of, and tells how far it is', () => {
+    const count = 90_000;
+    const builder = new RuleTableBuilder({
+      categories: CATEGORIES,
+      answer: ANSWER,
+      seed: [1, 2],
+      builtAtSeconds: NOW,
+      source: 'test',
+    });
+    builder.addNotice(NOTICE);
+    // Every name twice and far apart, the second ones in another order: a rule may follow at any distance.
+    const add = (number: number, from: number, entry: number) =>
+      builder.addRule(nameAt(number), 'exact', 'block', from, from + 10, 0, entry);
+    for (let i = 0; i < count; i++) add(i, NOW, i);
+    for (let i = 0; i < count; i++) add((i * 7_919) % count, NOW + 100, count + i);
+    const told: number[] = [];
+    const table = new RuleTable(
+      builder.build((done, total) => {
+        told.push(done / total);
+      }),
+    );
+    expect([table.nameCount, table.ruleCount]).toEqual([count, 2 * count]);
+    for (const [later, first] of [
+      [0, 0],
+      [100, count],
+    ]) {
+      table.setTime(NOW + later, NOW + later);
+      for (let i = 0; i < count; i++) {
+        const name = nameAt(later === 0 ? i : (i * 7_919) % count);
+        if (table.entryOf(find(table, name)) !== first + i) throw new Error(`${name} is not found`);
+      }
+    }
+    expect(told.length).toBeGreaterThan(6);
+    expect(told).toEqual(told.toSorted((one, other) => one - other));
+    expect([told[0], told.at(-1)! < 1]).toEqual([0, true]);
+  });
+
   const buffer = compileRules(Array.from({ length: 50 }, (_, i) => ({ name: nameAt(i) })));
   /** The code of the error that a view of these octets throws. */
   function codeOf(octets: Uint8Array): string {

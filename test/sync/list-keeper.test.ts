@@ -1,11 +1,25 @@
 import { createHash } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import type { Worker } from 'node:worker_threads';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { DemoRegister, PACK_FILE, PACKAGE_ROOT } from '../../src/cli/demo-register.ts';
 import { RuleTable } from '../../src/rules/rule-table.ts';
 import { ListKeeper } from '../../src/sync/list-keeper.ts';
+
+/** What sync threads were asked. */
+const asked = vi.hoisted(() => [] as { kind: string; background?: boolean }[]);
+vi.mock('node:worker_threads', async (original) => {
+  const threads = await original<typeof import('node:worker_threads')>();
+  class TappedWorker extends threads.Worker {
+    override postMessage(...message: Parameters<Worker['postMessage']>): void {
+      asked.push(message[0]);
+      super.postMessage(...message);
+    }
+  }
+  return { ...threads, Worker: TappedWorker };
+});
 
 const NOW = 1_795_000_000;
 const HOUR = 3_600;
@@ -28,10 +42,9 @@ function publishRevoked(): DemoRegister {
   return register;
 }
 
-/** Starts a keeper at a time, lets it catch up, stops it; returns the rules it opened with and those it ended with. */
-async function run(register: DemoRegister, nowSeconds: number): Promise<{ opened: number; ended: number }> {
-  let table: SharedArrayBuffer | undefined;
-  const keeper = new ListKeeper({
+/** Makes a keeper of a register at a time. */
+function createKeeper(register: DemoRegister, nowSeconds: number, onTable: (table: SharedArrayBuffer) => void) {
+  return new ListKeeper({
     place: { kind: 'directory', directory: register.directory },
     anchorFile: register.authoritiesFile,
     packFile: PACK_FILE,
@@ -41,10 +54,16 @@ async function run(register: DemoRegister, nowSeconds: number): Promise<{ opened
     state: join(folder, 'state'),
     intervalSeconds: 3_600,
     nowSeconds: () => nowSeconds,
-    onTable: (next) => {
-      table = next;
-    },
+    onTable,
     onEvent() {},
+  });
+}
+
+/** Starts a keeper at a time, lets it catch up, stops it; returns the rules it opened with and those it ended with. */
+async function run(register: DemoRegister, nowSeconds: number): Promise<{ opened: number; ended: number }> {
+  let table: SharedArrayBuffer | undefined;
+  const keeper = createKeeper(register, nowSeconds, (next) => {
+    table = next;
   });
   const opened = await keeper.open();
   await keeper.refresh();
@@ -58,5 +77,45 @@ describe('the saved table', () => {
     expect(await run(register, NOW + 10)).toEqual({ opened: 2, ended: 2 });
     expect(await run(register, NOW + 2 * HOUR)).toEqual({ opened: 2, ended: 0 });
     expect(await run(register, NOW + 2 * HOUR)).toEqual({ opened: 0, ended: 0 });
+  });
+});
+
+describe('a replay gives way to queries', () => {
+  /** Whether each cycle that threads were asked for since the last call was to give way. */
+  const takeCycles = () => asked.splice(0).flatMap(({ kind, background }) => (kind === 'cycle' ? [background] : []));
+
+  it('while a saved table serves and nothing was compiled yet: not for the first table, nor for an update', async () => {
+    const register = publishRevoked();
+    takeCycles();
+    await run(register, NOW + 10);
+    expect(takeCycles()).toEqual([false, false]);
+    const keeper = createKeeper(register, NOW + 20, () => {});
+    await keeper.open();
+    expect(takeCycles()).toEqual([]);
+    await keeper.refresh();
+    await keeper.refresh();
+    await keeper.stop();
+    expect(takeCycles()).toEqual([true, false]);
+  });
+
+  it('never on a node that blocks nothing yet because it could not read the register', async () => {
+    const register = publishRevoked();
+    const authorities = readFileSync(register.authoritiesFile);
+    rmSync(register.authoritiesFile);
+    takeCycles();
+    let table: SharedArrayBuffer | undefined;
+    const keeper = createKeeper(register, NOW + 10, (next) => {
+      table = next;
+    });
+    expect(new RuleTable(await keeper.open()).ruleCount).toBe(0);
+    writeFileSync(register.authoritiesFile, 'no authorities');
+    await keeper.refresh();
+    writeFileSync(register.authoritiesFile, authorities);
+    await keeper.refresh();
+    await keeper.stop();
+    expect(new RuleTable(table!).ruleCount).toBe(2);
+    const cycles = takeCycles();
+    expect(cycles.length).toBeGreaterThan(0);
+    expect(cycles).not.toContain(true);
   });
 });

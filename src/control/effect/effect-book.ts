@@ -36,8 +36,6 @@ export type LicenseeEffect = Readonly<Record<EffectKind, EffectTimes>>;
 export class EffectBook {
   readonly #register: RegisterView;
   readonly #coverages = new Map<string, Coverage>();
-  /** Receipts of the last moments, so as not to take one in twice. */
-  #recent = new Map<string, number>();
   #lastSeconds = 0;
   #computed: { key: string; effects: Promise<Map<string, LicenseeEffect>> } | undefined;
   #reading: Promise<unknown> = Promise.resolve();
@@ -124,13 +122,10 @@ export class EffectBook {
       after = page.at(-1);
       await turns.share();
     }
-    const stale = this.#lastSeconds - 2 * OVERLAP_SECONDS;
-    this.#recent = new Map([...this.#recent].filter(([, seconds]) => seconds >= stale));
   }
 
-  #take({ id, nodeId, mode, appliedSeconds, treeSize, receivedSeconds }: ReceiptRecord): void {
-    if (this.#recent.has(id)) return;
-    this.#recent.set(id, receivedSeconds);
+  /** Takes in a receipt; one that it has already changes nothing. */
+  #take({ nodeId, mode, appliedSeconds, treeSize, receivedSeconds }: ReceiptRecord): void {
     this.#lastSeconds = Math.max(this.#lastSeconds, receivedSeconds);
     if (mode !== 'enforce') return; // whoever only observes blocks nothing
     const coverage = this.#coverages.get(nodeId) ?? new Coverage();

@@ -1,4 +1,3 @@
-import { NO_END_SECONDS } from '../../register/time.ts';
 import { sumUp } from '../effect/summary.ts';
 import { listAll } from '../nodes/list-all.ts';
 import type { AppealRecord, Tables, TakedownRecord } from '../store.ts';
@@ -169,7 +168,7 @@ class Counting {
     row: () => Figures,
     days: Map<Figures, number[]>,
   ): void {
-    const { filedSeconds, decidedSeconds, outcome, entries } = record;
+    const { filedSeconds, decidedSeconds, outcome } = record;
     if (isWithin(filedSeconds, period)) row().appealsLodged++;
     if (decidedSeconds === null || !isWithin(decidedSeconds, period)) return;
     const figures = row();
@@ -179,7 +178,6 @@ class Counting {
     days.set(figures, taken);
     if (outcome !== 'overturned') return;
     figures.overblocks++;
-    const seconds = measureForce(this.#register, history, entries, filedSeconds, this.#nowSeconds);
-    figures.overblockHours += Math.min(seconds, NO_END_SECONDS) / HOUR_SECONDS;
+    figures.overblockHours += measureForce(this.#register, history, record, this.#nowSeconds) / HOUR_SECONDS;
   }
 }

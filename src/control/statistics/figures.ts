@@ -71,7 +71,7 @@ export const FIGURES: readonly FigureDefinition[] = [
     name: 'overblockHours',
     unit: 'hours',
     definition:
-      'Time that what those appeals were about was in force, until the register took the release; stays are left out.',
+      'Time that what those appeals were about was in force, until the register took the release, or until now; stays are left out.',
   },
   {
     name: 'takedownsRequested',

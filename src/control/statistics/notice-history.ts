@@ -1,5 +1,6 @@
 import { reachOf } from '../../register/statement.ts';
 import { NO_END_SECONDS, secondsOf } from '../../register/time.ts';
+import type { AppealRecord } from '../store.ts';
 import type { PlacedNotice, RegisterView } from '../view/register-view.ts';
 import { findInterruptions, type Interruption } from '../view/standing.ts';
 import type { Period } from './months.ts';
@@ -46,36 +47,40 @@ export function wasInForce({ startSeconds, endSeconds, stays }: NoticeHistory, s
 }
 
 /**
- * Returns how long some entries of a notice (all of it when none are named) were in force, until the first revocation or
- * variation after `afterSeconds` that names the notice or one of them, or until its end, or now.
+ * Returns how long what an appeal was about was in force: a notice, or some of its entries until the last of them was
+ * released. Stays do not count. Names that were excluded from an entry after the appeal was filed count as its release.
  */
 export function measureForce(
   register: RegisterView,
   history: NoticeHistory,
-  entries: readonly string[],
-  afterSeconds: number,
+  { entries, filedSeconds }: Pick<AppealRecord, 'entries' | 'filedSeconds'>,
   nowSeconds: number,
 ): number {
-  const { notice, startSeconds, stays } = history;
-  const releases: number[] = [];
-  const pauses: Period[] = stays.map((stay) => ({ fromSeconds: stay.fromSeconds, toSeconds: stay.untilSeconds }));
+  const { notice, startSeconds, endSeconds, stays } = history;
+  const pauses = stays.map((stay) => ({ fromSeconds: stay.fromSeconds, toSeconds: stay.untilSeconds }));
+  const released = new Map<string, number>(entries.map((id) => [id, NO_END_SECONDS]));
+  const release = (id: string, seconds: number) => {
+    const earlier = released.get(id);
+    if (earlier !== undefined) released.set(id, Math.min(earlier, seconds));
+  };
   for (const { verified } of register.changesOf(notice.verified.id)) {
     const { statement, integratedAtSeconds } = verified;
-    if (statement.type === 'notice' || statement.type === 'heartbeat' || statement.type === 'resumption') continue;
-    const reach = reachOf(statement);
-    const named = reach?.entries;
+    if (statement.type === 'notice' || statement.type === 'heartbeat') continue;
     const from = Math.max(secondsOf(statement.from), integratedAtSeconds);
-    if (statement.type === 'revocation' || statement.type === 'variation') {
-      const touches =
-        named === undefined || named.length === 0 || entries.length === 0 || named.some((id) => entries.includes(id));
-      if (touches && integratedAtSeconds >= afterSeconds) releases.push(from);
-    } else if (statement.type === 'stay' && named !== undefined && entries.length > 0) {
+    if (statement.type === 'revocation') for (const id of statement.entries ?? []) release(id, from);
+    if (statement.type === 'variation') {
+      for (const id of statement.remove ?? []) release(id, from);
+      for (const { entry, at } of statement.expires ?? []) release(entry, Math.max(from, secondsOf(at)));
+      if (integratedAtSeconds >= filedSeconds) for (const { entry } of statement.exclude ?? []) release(entry, from);
+    }
+    const stayed = statement.type === 'stay' ? (reachOf(statement)?.entries ?? []) : [];
+    if (statement.type === 'stay' && entries.length > 0 && entries.every((id) => stayed.includes(id))) {
       const toSeconds = statement.until === undefined ? NO_END_SECONDS : secondsOf(statement.until);
-      if (entries.every((id) => named.includes(id))) pauses.push({ fromSeconds: from, toSeconds });
+      pauses.push({ fromSeconds: from, toSeconds });
     }
   }
-  const until = Math.min(history.endSeconds, nowSeconds, ...releases);
-  return measureWithout({ fromSeconds: startSeconds, toSeconds: until }, pauses);
+  const last = entries.length === 0 ? NO_END_SECONDS : Math.max(...released.values());
+  return measureWithout({ fromSeconds: startSeconds, toSeconds: Math.min(endSeconds, nowSeconds, last) }, pauses);
 }
 
 /** Returns how much of a period is left without others, which may overlap. */

@@ -235,8 +235,10 @@ describe('the check of receipts', () => {
     await check.judgeSome(now());
     clock.pass(300_000);
     const after = await report(1, { rulesDigest: digestList([], view.packSha256) });
+    clock.pass(1000);
+    const queued = await report(1, { foldedAt: formatInstant(now() - 299), rulesDigest: 'ee'.repeat(32) });
     await check.judgeSome(now());
-    expect([await verdict(before), await verdict(after)]).toEqual([null, true]);
+    expect(await Promise.all([before, after, queued].map(verdict))).toEqual([null, true, null]);
   });
 
   it('judges rows that another process wrote a little later', async () => {

@@ -32,6 +32,11 @@ async function fill() {
   });
   await bench.receive('A/a2', { id: 'receipts/observed', mode: 'observe', treeSize: 9 });
   await bench.register.notice(['z.example'], { reference: 'N/2', recipients: { licensees: ['B'] } });
+  // Another ISP's exemption lets nothing resolve here.
+  await bench.register.publish({
+    ...{ type: 'exemption', licensee: 'B', scope: { notice: first.id }, from: 'now', until: '9d', reference: 'E/0' },
+    ...{ conditions: 'None.', request: { reference: 'R', receivedAt: 'now' } },
+  });
   bench.pass(DAY);
   const revocation = await bench.register.publish({
     type: 'revocation',

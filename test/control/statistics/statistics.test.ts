@@ -131,6 +131,13 @@ describe('figures by month', () => {
     expect(await status('?group=reference')).toBe(400);
   });
 
+  it('of the month that is not over are as of now', async () => {
+    await notice(['a.example'], { term: { expires: '2d' } });
+    await notice(['c.example', 'd.example'], { term: { expires: '3d' } });
+    await notice(['b.example'], { dates: { made: 'now', approved: 'now', effectiveFrom: '2d' } });
+    expect((await statistics()).total).toMatchObject({ issued: 3, inForce: 2, entriesInForce: 3 });
+  });
+
   it('of a month to come say nothing', async () => {
     await notice(['a.example']);
     const body = await statistics('?from=2026-02&to=2026-03');
@@ -249,6 +256,25 @@ describe('overblocks', () => {
     await bench.register.revoke(block.id, [a!]);
     bench.pass(HOUR);
     expect(await hours()).toBe(12);
+  });
+
+  it('of several entries last until the last is released, in whatever way', async () => {
+    const block = await notice(['a.example', { subtree: 'b.example' }, { subtree: 'c.example' }]);
+    await bench.view.catchUp();
+    const [a, b, c] = [0, 1, 2].map((at) => bench.view.entriesOf(block.id)!.id(at));
+    const vary = (change: object, reference: string) =>
+      bench.register.publish({ type: 'variation', notice: block.id, from: 'now', reference, ...change });
+    bench.pass(HOUR);
+    await vary({ exclude: [{ entry: b, names: ['ok.b.example'] }] }, 'V/1'); // before anyone appealed
+    bench.pass(HOUR);
+    await overturn(block, { entries: [a!, b!, c!] });
+    await vary({ remove: [a] }, 'V/2');
+    bench.pass(HOUR);
+    await vary({ expires: [{ entry: c, at: '2h' }] }, 'V/3');
+    bench.pass(4 * HOUR);
+    await vary({ exclude: [{ entry: b, names: ['also.b.example'] }] }, 'V/4');
+    bench.pass(10 * HOUR);
+    expect(await hours()).toBe(7);
   });
 
   it('are none of appeals that ended otherwise', async () => {

@@ -5,13 +5,16 @@ import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { RegisterView, StandingState } from '../../../src/control/view/register-view.ts';
 import { createRegisterView } from '../../../src/control/view/tree-view.ts';
 import { annexPath } from '../../../src/register/annex.ts';
+import { composeCanonical } from '../../../src/register/canonical.ts';
+import { parseEnvelope, signEnvelope } from '../../../src/register/envelope.ts';
 import { entriesInForce, fold } from '../../../src/register/fold.ts';
 import { digestList } from '../../../src/register/list-digest.ts';
+import type { Notice } from '../../../src/register/statement.ts';
 import { formatInstant } from '../../../src/register/time.ts';
 import { isNotice } from '../../../src/register/verify-statement.ts';
 import { FakeClock } from '../../base/fake-clock.ts';
 import { makeFolder } from '../../support/folders.ts';
-import { LogRegister, type Published } from '../../support/log-register.ts';
+import { LogRegister, officerKey, type Published } from '../../support/log-register.ts';
 import type { StatementDraft } from '../../support/test-authority.ts';
 import { openView, readNaively, viewOptions } from './fixture.ts';
 
@@ -266,6 +269,23 @@ describe('a view', () => {
     await expectSame(view);
   });
 
+  it('takes an annex for what it is, whatever a second notice says of it', async () => {
+    const notice = await register.notice(['a.example', { exact: 'b.example', expires: '20d' }]);
+    const forge = (reference: string, change: (statement: Notice) => object) => {
+      const statement = JSON.parse(parseEnvelope(notice.envelope).payload.toString()) as Notice;
+      const payload = composeCanonical({ ...statement, reference, ...change(statement) });
+      const signers = ['one', 'two'].map((id) => ({ keyId: id, privateKey: officerKey(id) }));
+      return register.appendStatement({ id: '', envelope: signEnvelope(payload, signers) });
+    };
+    await forge('SAME', () => ({}));
+    await forge('SIZE', ({ annex }) => ({ annex: { ...annex, sizeBytes: annex.sizeBytes + 1 } }));
+    await forge('COUNT', ({ annex }) => ({ annex: { ...annex, entries: annex.entries + 1 } }));
+    await forge('TERM', () => ({ term: { expires: formatInstant(now() + 10 * DAY) } }));
+    const view = await openView(register, clock);
+    expect(view.notices().map(({ verified }) => verified.statement.reference)).toEqual(['TEST/1', 'SAME']);
+    await expectSame(view);
+  });
+
   it('takes the copy with the earlier time of a release that is in the log twice', async () => {
     const notice = await register.notice(['a.example']);
     pass(DAY);
@@ -273,7 +293,7 @@ describe('a view', () => {
     const view = await openView(register, clock);
     await register.appendStatement(revocation, now() - 200);
     // An addition that goes back in time is void.
-    await register.appendStatement(register.sign({ type: 'notice', names: ['x.example'] }), now() - HOUR);
+    await register.appendStatement(register.sign({ type: 'notice', names: ['x.example'] }), now() - 200);
     await view.catchUp();
     expect(view.find(revocation.id)?.index).toBe(2);
     expect(view.statements()).toHaveLength(2);
@@ -349,6 +369,17 @@ describe('standing', () => {
     expect(halted?.untilSeconds).toBeUndefined();
     const resumption = await register.publish({ type: 'resumption', target: halt.id, from: 'now' });
     expect(await standing(notice.id)).toMatchObject({ state: 'in-force', changedBy: [halt.id, resumption.id] });
+  });
+
+  it('is not changed by an authority that may not release it', async () => {
+    register.changeAuthorities((file) => {
+      const [own] = file.authorities;
+      file.authorities.push({ ...own!, id: 'other', name: 'Another authority' });
+    });
+    const notice = await register.notice(['a.example']);
+    const halt = await register.publish({ type: 'halt', authority: 'other', instrument: 'cma-263', from: 'now' });
+    expect((await openView(register, clock)).find(halt.id)).toBeDefined();
+    expect(await standing(notice.id)).toMatchObject({ state: 'in-force', entriesInForce: 1, changedBy: [] });
   });
 
   it('counts the entries that one by one are out', async () => {

@@ -1,0 +1,96 @@
+import type { NoticeDetails, UrlHit } from './url-rules.ts';
+
+/** What of a request the page may depend on. */
+export interface NoticeRequest {
+  readonly acceptLanguage: string | undefined;
+}
+
+/** A page made for a notice. */
+export interface NoticePage {
+  readonly html: string;
+  readonly contentType: string;
+  /** A BCP 47 tag. */
+  readonly language: string;
+  /** More fields of the answer, names and values by turns: a content security policy, for instance. */
+  readonly headers?: readonly string[];
+}
+
+/** Makes the page of a notice. The same notice and request must always give the same page: it is kept for a while. */
+export type RenderNotice = (details: NoticeDetails, request: NoticeRequest) => NoticePage;
+
+/** The page in plain text, for a gateway without the notice page. */
+export const renderPlainNotice: RenderNotice = (details) => {
+  const { reference, authority, instrument, section, appealUrl } = details;
+  const lines = ['Blocked under a statutory notice.', '', `Notice: ${reference}`, `Authority: ${authority}`];
+  lines.push(`Law: ${instrument}, ${section}`, `Since: ${formatDate(details.fromSeconds)}`);
+  if (details.endSeconds !== undefined) lines.push(`Until: ${formatDate(details.endSeconds)}`);
+  if (details.reviewBySeconds !== undefined) lines.push(`Review by: ${formatDate(details.reviewBySeconds)}`);
+  if (appealUrl !== undefined) lines.push(`Appeal: ${appealUrl}`);
+  lines.push(...details.contacts.map((contact) => `Contact: ${contact}`));
+  return { html: `${lines.join('\n')}\n`, contentType: 'text/plain; charset=utf-8', language: 'en' };
+};
+
+function formatDate(seconds: number): string {
+  return new Date(seconds * 1000).toISOString().slice(0, 10);
+}
+
+/** Longest time a 451 answer may be kept by a cache: a revocation must show as soon as it does in the DNS, or nearly. */
+const MAX_AGE_SECONDS = 300;
+
+/** Pages kept for one notice: clients send many spellings of their languages. */
+const KEPT_PAGES = 32;
+
+/** A 451 answer ready to be sent. */
+export interface NoticeAnswer {
+  /** Names and values by turns, with a length. */
+  readonly headers: string[];
+  readonly body: Buffer;
+}
+
+interface KeptPage {
+  readonly headers: readonly string[];
+  readonly body: Buffer;
+}
+
+/** Makes 451 answers (RFC 7725) and keeps the pages: rendering one takes far longer than sending it. */
+export class NoticeAnswers {
+  readonly #render: RenderNotice;
+  readonly #link: string;
+  readonly #pages = new WeakMap<NoticeDetails, Map<string, KeptPage>>();
+
+  /** @param blockedBy URL of whoever runs the gateway (RFC 7725 §4). */
+  constructor(render: RenderNotice, blockedBy: string) {
+    this.#render = render;
+    this.#link = `<${new URL(blockedBy).href}>; rel="blocked-by"`;
+  }
+
+  /** The answer for a hit: it may be cached for as long as the rule lasts, and 300 seconds at most. */
+  compose(hit: UrlHit, acceptLanguage: string | undefined, nowSeconds: number): NoticeAnswer {
+    const { headers, body } = this.#findPage(hit.notice, acceptLanguage);
+    const age = Math.max(0, Math.min(MAX_AGE_SECONDS, Math.floor(hit.endSeconds - nowSeconds)));
+    return { headers: ['Cache-Control', `max-age=${age}`, ...headers], body };
+  }
+
+  #findPage(notice: NoticeDetails, acceptLanguage: string | undefined): KeptPage {
+    let pages = this.#pages.get(notice);
+    if (pages === undefined) {
+      pages = new Map();
+      this.#pages.set(notice, pages);
+    }
+    const key = acceptLanguage ?? '';
+    const kept = pages.get(key);
+    if (kept !== undefined) return kept;
+    const page = this.#makePage(notice, acceptLanguage);
+    if (pages.size >= KEPT_PAGES) pages.delete(pages.keys().next().value!);
+    pages.set(key, page);
+    return page;
+  }
+
+  #makePage(notice: NoticeDetails, acceptLanguage: string | undefined): KeptPage {
+    const page = this.#render(notice, { acceptLanguage });
+    const body = Buffer.from(page.html);
+    const headers = ['Link', this.#link, 'Vary', 'Accept-Language', 'Content-Type', page.contentType];
+    headers.push('Content-Language', page.language, ...(page.headers ?? []), 'Content-Length', String(body.length));
+    return { headers, body };
+  }
+}

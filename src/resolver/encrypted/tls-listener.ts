@@ -1,0 +1,180 @@
+import { createServer, type Server, type Socket } from 'node:net';
+import { TLSSocket } from 'node:tls';
+import type { EncryptedCounters, TlsFailure } from '../../metrics/encrypted-counters.ts';
+import type { ClientAcl } from '../client-acl.ts';
+import { ClientLimit } from '../client-limit.ts';
+import { MAX_READ_PROXY_BYTES, PROXY_HEADER, readProxyHeader } from '../proxy-header.ts';
+import { ResponseRateLimit } from '../response-rate-limit.ts';
+import { type SocketAddress, writeSocketAddress } from '../socket-address.ts';
+import { PEER_ROOM, type StreamClient } from '../stream-exchange.ts';
+import { listenStream, readPeer } from '../stream-listener.ts';
+import type { CertificateKeeper } from './certificate-keeper.ts';
+
+export interface TlsLimits {
+  maxConnections: number;
+  maxConnectionsPerClient: number;
+  /** A client has so long from its first octet to the end of the handshake. */
+  handshakeSeconds: number;
+  /** Handshakes begun in a second by all clients, and by one client's prefix; 0 is no limit. */
+  handshakesPerSecond: number;
+  handshakesPerSecondPerClient: number;
+}
+
+export interface TlsListenerOptions {
+  /** How it is called in errors, and the key of the configuration. */
+  kind: string;
+  key: string;
+  /** Protocols offered by ALPN (RFC 7301), the best first. A client that names others only is refused. */
+  protocols: readonly string[];
+  limits: TlsLimits;
+  acl: ClientAcl;
+  /** Proxies whose connections begin with a PROXY protocol v2 header. */
+  proxies: ClientAcl;
+  certificate: CertificateKeeper;
+  counters: EncryptedCounters;
+  rateLimitKey: number;
+  monotonicMillis(): number;
+  /** Takes a connection whose handshake is done. */
+  onConnection(socket: TLSSocket, client: StreamClient): void;
+}
+
+/** The prefix that all clients together are counted under. */
+const EVERYBODY = new Uint8Array(PEER_ROOM);
+
+/** Accepts TLS connections: proxies' headers, ACL, limits and handshakes, the same for DoT and DoH. */
+export class TlsListener {
+  readonly #options: TlsListenerOptions;
+  readonly #servers: Server[] = [];
+  /** Every connection, those in the middle of a handshake too. */
+  readonly #sockets = new Set<Socket>();
+  readonly #clients: ClientLimit;
+  readonly #rate: ResponseRateLimit;
+  readonly #ownRate: ResponseRateLimit;
+
+  constructor(options: TlsListenerOptions) {
+    this.#options = options;
+    this.#clients = new ClientLimit(options.limits.maxConnectionsPerClient);
+    this.#rate = new ResponseRateLimit(options.limits.handshakesPerSecond, options.rateLimitKey);
+    this.#ownRate = new ResponseRateLimit(options.limits.handshakesPerSecondPerClient, options.rateLimitKey);
+  }
+
+  /**
+   * Listens on `address` and returns it with the port in use.
+   *
+   * @throws {WartaError} `socket-failed`.
+   */
+  async open(address: SocketAddress): Promise<SocketAddress> {
+    const { kind, key } = this.#options;
+    const bound = { ...address };
+    const server = createServer({ noDelay: true }, (socket) => this.#accept(socket, bound));
+    this.#servers.push(server);
+    bound.port = await listenStream(server, address, kind, key);
+    return bound;
+  }
+
+  /** Takes no further connection. */
+  stopListening(): void {
+    for (const server of this.#servers) server.close();
+  }
+
+  /** Cuts off whatever is open. */
+  destroy(): void {
+    for (const socket of this.#sockets) socket.destroy();
+  }
+
+  #accept(socket: Socket, listener: SocketAddress): void {
+    const { limits, proxies, counters, handshakeLater } = { ...this.#options, handshakeLater: this.#begin };
+    const peer = readPeer(socket);
+    if (peer === undefined) return void socket.destroy();
+    if (this.#sockets.size >= limits.maxConnections) return this.#refuse(socket, 'total_limit');
+    this.#sockets.add(socket);
+    socket.on('error', () => socket.destroy());
+    const deadline = setTimeout(() => {
+      counters.addFailure('timeout');
+      socket.destroy();
+    }, limits.handshakeSeconds * 1000);
+    deadline.unref();
+    socket.once('close', () => {
+      clearTimeout(deadline);
+      this.#sockets.delete(socket);
+    });
+    const client = { peer, listener };
+    if (proxies.allows(peer, 0)) this.#readProxy(socket, client, (behind) => handshakeLater(socket, behind, deadline));
+    else handshakeLater(socket, client, deadline);
+  }
+
+  #refuse(socket: Socket, kind: TlsFailure): void {
+    this.#options.counters.addFailure(kind);
+    socket.destroy();
+  }
+
+  /** Reads the header that a proxy sends first and goes on with the client it names. */
+  #readProxy(socket: Socket, proxy: StreamClient, goOn: (client: StreamClient) => void): void {
+    let received: Buffer = Buffer.alloc(0);
+    const onData = (chunk: Buffer) => {
+      received = Buffer.concat([received, chunk]);
+      const header = readProxyHeader(received.subarray(0, MAX_READ_PROXY_BYTES));
+      if (header === PROXY_HEADER.INCOMPLETE) return;
+      socket.off('data', onData);
+      if (header === PROXY_HEADER.INVALID) return this.#refuse(socket, 'proxy_header');
+      socket.pause();
+      if (received.length > header.length) socket.unshift(received.subarray(header.length));
+      if (header.client === undefined) return goOn(proxy);
+      const peer = new Uint8Array(PEER_ROOM);
+      writeSocketAddress(header.client, peer, 0);
+      goOn({ peer, listener: header.listener ?? proxy.listener });
+    };
+    socket.on('data', onData);
+  }
+
+  /** Checks whether the client may connect now and starts the handshake. */
+  readonly #begin = (raw: Socket, client: StreamClient, deadline: NodeJS.Timeout): void => {
+    const { acl, counters, certificate, protocols, monotonicMillis, onConnection } = this.#options;
+    if (raw.destroyed) return;
+    if (!acl.allows(client.peer, 0)) return this.#refuse(raw, 'acl');
+    const now = monotonicMillis();
+    if (!this.#ownRate.take(client.peer, 0, now) || !this.#rate.take(EVERYBODY, 0, now)) {
+      return this.#refuse(raw, 'rate_limit');
+    }
+    const share = this.#clients.take(client.peer);
+    if (share === undefined) return this.#refuse(raw, 'client_limit');
+    raw.once('close', () => this.#clients.give(share));
+    const socket = new TLSSocket(raw, {
+      isServer: true,
+      secureContext: certificate.context,
+      ALPNProtocols: [...protocols],
+    });
+    let failure: TlsFailure | undefined = 'closed';
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      if (failure !== undefined) failure = classifyFailure(error);
+      socket.destroy();
+    });
+    socket.once('secure', () => {
+      clearTimeout(deadline);
+      failure = undefined;
+      counters.connections++;
+      if (socket.isSessionReused()) counters.resumedHandshakes++;
+      else counters.fullHandshakes++;
+      onConnection(socket, client);
+    });
+    socket.once('close', () => {
+      if (failure === undefined) counters.connections--;
+      else if (!hasPassed(deadline)) counters.addFailure(failure);
+      raw.destroy();
+    });
+  };
+}
+
+/** Whether the deadline struck, which is counted already. */
+function hasPassed(deadline: NodeJS.Timeout): boolean {
+  return (deadline as NodeJS.Timeout & { _destroyed?: boolean })._destroyed === true;
+}
+
+/** What OpenSSL's error says, as a label. */
+function classifyFailure(error: NodeJS.ErrnoException): TlsFailure {
+  const code = error.code ?? '';
+  if (code === 'ECONNRESET' || code === 'EPIPE') return 'closed';
+  if (/NO_APPLICATION_PROTOCOL/.test(code)) return 'alpn';
+  if (/UNSUPPORTED_PROTOCOL|NO_SHARED_CIPHER|VERSION_TOO_LOW|NO_PROTOCOLS/.test(code)) return 'no_common_protocol';
+  return 'protocol';
+}
