@@ -11,6 +11,7 @@ import { registerLogCommand } from './log-command.ts';
 import { registerNoticeCommand } from './notice-command.ts';
 import { escapeControls } from './output.ts';
 import { registerQueryCommand } from './query-command.ts';
+import { registerReportCommand } from './report-command.ts';
 import { registerResolverCommand } from './resolver-command.ts';
 import { registerTrustCommand } from './trust-command.ts';
 import { registerWalkCommand } from './walk-command.ts';
@@ -36,6 +37,7 @@ registerControlCommand(program);
 registerQueryCommand(program);
 registerWitnessCommand(program);
 registerAuditCommand(program);
+registerReportCommand(program);
 registerConfigCommand(program);
 
 try {

@@ -83,91 +83,94 @@ export class TlsListener {
   }
 
   #accept(socket: Socket, listener: SocketAddress): void {
-    const { limits, proxies, counters, handshakeLater } = { ...this.#options, handshakeLater: this.#begin };
+    const { limits, proxies, counters } = this.#options;
     const peer = readPeer(socket);
     if (peer === undefined) return void socket.destroy();
-    if (this.#sockets.size >= limits.maxConnections) return this.#refuse(socket, 'total_limit');
+    const attempt: Attempt = { socket, failure: 'closed', timer: undefined };
+    if (this.#sockets.size >= limits.maxConnections) {
+      counters.addFailure('total_limit');
+      return void socket.destroy();
+    }
     this.#sockets.add(socket);
+    attempt.timer = setTimeout(() => refuse(attempt, 'timeout'), limits.handshakeSeconds * 1000);
+    attempt.timer.unref();
     socket.on('error', () => socket.destroy());
-    const deadline = setTimeout(() => {
-      counters.addFailure('timeout');
-      socket.destroy();
-    }, limits.handshakeSeconds * 1000);
-    deadline.unref();
     socket.once('close', () => {
-      clearTimeout(deadline);
+      clearTimeout(attempt.timer);
       this.#sockets.delete(socket);
+      if (attempt.failure !== undefined) counters.addFailure(attempt.failure);
     });
     const client = { peer, listener };
-    if (proxies.allows(peer, 0)) this.#readProxy(socket, client, (behind) => handshakeLater(socket, behind, deadline));
-    else handshakeLater(socket, client, deadline);
-  }
-
-  #refuse(socket: Socket, kind: TlsFailure): void {
-    this.#options.counters.addFailure(kind);
-    socket.destroy();
+    if (proxies.allows(peer, 0)) this.#readProxy(attempt, client);
+    else this.#begin(attempt, client);
   }
 
   /** Reads the header that a proxy sends first and goes on with the client it names. */
-  #readProxy(socket: Socket, proxy: StreamClient, goOn: (client: StreamClient) => void): void {
+  #readProxy(attempt: Attempt, proxy: StreamClient): void {
+    const { socket } = attempt;
     let received: Buffer = Buffer.alloc(0);
     const onData = (chunk: Buffer) => {
       received = Buffer.concat([received, chunk]);
       const header = readProxyHeader(received.subarray(0, MAX_READ_PROXY_BYTES));
       if (header === PROXY_HEADER.INCOMPLETE) return;
       socket.off('data', onData);
-      if (header === PROXY_HEADER.INVALID) return this.#refuse(socket, 'proxy_header');
+      if (header === PROXY_HEADER.INVALID) return refuse(attempt, 'proxy_header');
       socket.pause();
       if (received.length > header.length) socket.unshift(received.subarray(header.length));
-      if (header.client === undefined) return goOn(proxy);
+      if (header.client === undefined) return this.#begin(attempt, proxy);
       const peer = new Uint8Array(PEER_ROOM);
       writeSocketAddress(header.client, peer, 0);
-      goOn({ peer, listener: header.listener ?? proxy.listener });
+      this.#begin(attempt, { peer, listener: header.listener ?? proxy.listener });
     };
     socket.on('data', onData);
   }
 
   /** Checks whether the client may connect now and starts the handshake. */
-  readonly #begin = (raw: Socket, client: StreamClient, deadline: NodeJS.Timeout): void => {
+  #begin(attempt: Attempt, client: StreamClient): void {
     const { acl, counters, certificate, protocols, monotonicMillis, onConnection } = this.#options;
-    if (raw.destroyed) return;
-    if (!acl.allows(client.peer, 0)) return this.#refuse(raw, 'acl');
+    if (!acl.allows(client.peer, 0)) return refuse(attempt, 'acl');
     const now = monotonicMillis();
     if (!this.#ownRate.take(client.peer, 0, now) || !this.#rate.take(EVERYBODY, 0, now)) {
-      return this.#refuse(raw, 'rate_limit');
+      return refuse(attempt, 'rate_limit');
     }
     const share = this.#clients.take(client.peer);
-    if (share === undefined) return this.#refuse(raw, 'client_limit');
-    raw.once('close', () => this.#clients.give(share));
-    const socket = new TLSSocket(raw, {
+    if (share === undefined) return refuse(attempt, 'client_limit');
+    attempt.socket.once('close', () => this.#clients.give(share));
+    const socket = new TLSSocket(attempt.socket, {
       isServer: true,
       secureContext: certificate.context,
       ALPNProtocols: [...protocols],
     });
-    let failure: TlsFailure | undefined = 'closed';
     socket.on('error', (error: NodeJS.ErrnoException) => {
-      if (failure !== undefined) failure = classifyFailure(error);
+      if (attempt.failure === 'closed') attempt.failure = classifyFailure(error);
       socket.destroy();
     });
+    socket.once('close', () => attempt.socket.destroy());
     socket.once('secure', () => {
-      clearTimeout(deadline);
-      failure = undefined;
+      clearTimeout(attempt.timer);
+      attempt.failure = undefined;
       counters.connections++;
+      socket.once('close', () => {
+        counters.connections--;
+      });
       if (socket.isSessionReused()) counters.resumedHandshakes++;
       else counters.fullHandshakes++;
       onConnection(socket, client);
     });
-    socket.once('close', () => {
-      if (failure === undefined) counters.connections--;
-      else if (!hasPassed(deadline)) counters.addFailure(failure);
-      raw.destroy();
-    });
-  };
+  }
 }
 
-/** Whether the deadline struck, which is counted already. */
-function hasPassed(deadline: NodeJS.Timeout): boolean {
-  return (deadline as NodeJS.Timeout & { _destroyed?: boolean })._destroyed === true;
+/** A connection on its way to a completed handshake. */
+interface Attempt {
+  socket: Socket;
+  /** What to count when it is closed now; nothing once the handshake is done. */
+  failure: TlsFailure | undefined;
+  timer: NodeJS.Timeout | undefined;
+}
+
+function refuse(attempt: Attempt, kind: TlsFailure): void {
+  attempt.failure = kind;
+  attempt.socket.destroy();
 }
 
 /** What OpenSSL's error says, as a label. */
