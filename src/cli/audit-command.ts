@@ -42,7 +42,9 @@ export function registerAuditCommand(program: Command): void {
     .option('--all', 'list the verdict on every statement')
     .action(verify);
   addAuditOptions(audit.command('replay'))
-    .description('write the exact rules in force for an ISP at a time, as CSV unless told otherwise')
+    .description(
+      'write the exact rules in force for an ISP at a time, as CSV unless told otherwise; heartbeats are passed over',
+    )
     .requiredOption(...ISP_OPTION)
     .requiredOption('--at <time>', 'the time, such as 2026-03-01T09:00:00Z', parseTime)
     .option('--out <file>', 'where the rules go; the standard output otherwise')
@@ -126,7 +128,7 @@ interface RuleCounts {
 /** What a replay comes to, without its rules. */
 function summarise(
   register: AuditRegister,
-  { licensee, atSeconds, treeSize, rulesDigest, unread }: Replay,
+  { licensee, atSeconds, treeSize, passedOver, rulesDigest, unread }: Replay,
   counts: RuleCounts,
 ) {
   const { version } = register.authorities;
@@ -134,6 +136,7 @@ function summarise(
     licensee,
     at: formatInstant(atSeconds),
     treeSize,
+    heartbeatsPassedOver: passedOver,
     rulesDigest,
     authoritiesVersion: version,
     ...counts,
@@ -145,6 +148,7 @@ function describeReplay({
   licensee,
   at,
   treeSize,
+  heartbeatsPassedOver,
   rulesDigest,
   ruleCount,
   refused,
@@ -154,9 +158,13 @@ function describeReplay({
   return composeRows([
     ['in force', `${countOf(ruleCount, 'rule')} for ${licensee} at ${at}${sealed}`],
     ['refused', `${countOf(refused, 'entry', 'entries')} by the guard-rails`],
-    ['log', countOf(treeSize, 'leaf', 'leaves')],
+    ['log', `${countOf(treeSize, 'leaf', 'leaves')}; ${describePassedOver(heartbeatsPassedOver)}`],
     ['digest', `${rulesDigest} (as a receipt of these leaves, folded at this second, has it)`],
   ]);
+}
+
+function describePassedOver(heartbeats: number): string {
+  return `${countOf(heartbeats, 'heartbeat')} passed over, as none decides a rule (audit verify checks them)`;
 }
 
 const CSV_HEADER = 'name,scope,exclusions,notice,noticeId,entry,notBefore,notAfter';
@@ -271,6 +279,7 @@ const UNOPENED = /^(?:checkpoint|log|note|trust|mirror|response)-|^statement-unw
 async function collectFindings(options: FindingsOptions): Promise<{ found: Finding[]; receipts?: ReceiptAudit }> {
   try {
     return await withRegister(options, async ({ register }, progress) => {
+      await register.verifyAhead({ onStatements: (done) => progress.update('statements', done, register.size) });
       const receipts = options.receipts === false ? undefined : await checkReceipts(register, options, progress);
       const nowSeconds = nowOf(options);
       const own = findInRegister(register, { nowSeconds, silenceSeconds: options.silence * MINUTE_SECONDS });

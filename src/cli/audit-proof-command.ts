@@ -69,7 +69,7 @@ async function prove(name: string | undefined, options: ProveOptions, command: C
   await withRegister(options, ({ register }) => {
     const atSeconds = options.at ?? nowOf(options);
     const terms = { licensee: isp, atSeconds, pack: register.pinned.pack };
-    const reading = register.read({ size: register.sizeAt(atSeconds) });
+    const reading = register.read({ size: register.sizeAt(atSeconds), rulesOnly: true });
     const explained = explainNames(reading, [name], terms).get(name)!;
     const coverage = explained.coverages.find(({ state }) => state === 'in-force');
     if (coverage === undefined) {
@@ -184,7 +184,7 @@ async function disclose(name: string, options: DiscloseOptions): Promise<void> {
 /** Finds a notice by its id or its reference. */
 function findNotice(register: AuditRegister, wanted: string): KnownNotice {
   const notices = register
-    .read()
+    .read({ rulesOnly: true })
     .statements.filter(
       (one): one is KnownNotice =>
         one.statement.type === 'notice' && (one.id === wanted || one.statement.reference === wanted),
@@ -211,7 +211,7 @@ async function checkDisclosure(file: string, options: AuditOptions & { isp?: str
     const bytes = readInput(file, DISCLOSURE_MAX_BYTES + 1);
     const { notice, entry } = openDisclosure(register, bytes);
     const nowSeconds = nowOf(options);
-    const effects = new Effects(register.read().statements, options.isp ?? NOBODY, nowSeconds);
+    const effects = new Effects(register.read({ rulesOnly: true }).statements, options.isp ?? NOBODY, nowSeconds);
     const causes = effects.causes({ ...notice, entries: entry }, 0);
     const index = register.indexOf(notice.name);
     const { reference } = notice.statement;

@@ -11,8 +11,10 @@ import { WartaError } from '../base/errors.ts';
 import { type Config, countWorkers, readSystemResolvers } from '../config/config.ts';
 import { createMetricsServer } from '../metrics/metrics-server.ts';
 import { registerLogMetrics, registerRegisterMetrics } from '../metrics/register-metrics.ts';
-import { registerResolverMetrics } from '../metrics/resolver-metrics.ts';
+import { type EncryptedReadings, registerResolverMetrics } from '../metrics/resolver-metrics.ts';
 import { createKey, writePrivateKey } from '../register/key.ts';
+import type { EncryptedOptions } from '../resolver/encrypted/encrypted-service.ts';
+import type { ResolverInformation } from '../resolver/local-zone.ts';
 import { Resolver, type ResolverEvent, type ResolverOptions } from '../resolver/resolver.ts';
 import { formatSocketAddress, parseSocketAddress, type SocketAddress } from '../resolver/socket-address.ts';
 import type { AnswerOptions } from '../rules/answer-template.ts';
@@ -23,6 +25,8 @@ import { composeStatus } from './node-status.ts';
 /** Void statements written to the log one by one; the report has all of them. */
 const MAX_LOGGED_VERDICTS = 100;
 const DNS_PORT = 53;
+const DOT_PORT = 853;
+const DOH_PORT = 443;
 const METRICS_PORT = 9100;
 /** The node's own key: signs receipts, and asks for sealed annexes. */
 export const NODE_KEY_FILE = 'node-key.pem';
@@ -183,6 +187,7 @@ function resolverOptions(
       checkTargets: resolver.checkTargets,
       maxTtlSeconds: answer.maxTtlSeconds,
       structuredOption: answer.structuredErrorOption ?? -1,
+      information: resolverInformation(config),
     },
     forward: {
       portsPerUpstream: resolver.portsPerUpstream,
@@ -192,11 +197,52 @@ function resolverOptions(
       proxyProtocol: resolver.proxyProtocol,
     },
     streams: resolver.streams,
+    encrypted: encryptedOptions(config),
     health: resolver.health,
     table,
     floorSeconds,
     onEvent: (event) => logResolverEvent(log, event),
   };
+}
+
+/** What the resolver says about itself to clients that ask. */
+function resolverInformation({ resolver, answer }: Config): ResolverInformation {
+  const { name, addresses, infoUrl, dot, doh } = resolver.tls;
+  const portOf = ([first]: readonly string[], usual: number) => first && parseSocketAddress(first, usual).port;
+  return {
+    ...{ name, addresses, infoUrl, dohPath: doh.path, soaMname: answer.soaMname, soaRname: answer.soaRname },
+    dotPort: portOf(dot.listen, DOT_PORT) || undefined,
+    dohPort: portOf(doh.listen, DOH_PORT) || undefined,
+  };
+}
+
+/** How DoT and DoH are served, or nothing when neither has an address. */
+function encryptedOptions({ resolver }: Config): EncryptedOptions | undefined {
+  const { certificate, key, dot, doh, proxyFrom, idleSeconds, ...limits } = resolver.tls;
+  if (dot.listen.length + doh.listen.length === 0) return undefined;
+  return {
+    certificate: certificate!,
+    key: key!,
+    dot: {
+      listen: dot.listen.map((text) => parseSocketAddress(text, DOT_PORT)),
+      maxPipelined: resolver.streams.maxPipelined,
+    },
+    doh: { ...doh, listen: doh.listen.map((text) => parseSocketAddress(text, DOH_PORT)) },
+    limits,
+    idleSeconds,
+    proxyFrom,
+  };
+}
+
+/** DoT and DoH for the metrics. */
+function readEncrypted({ encrypted }: Resolver, nowSeconds: () => number): EncryptedReadings | undefined {
+  return (
+    encrypted && {
+      counters: encrypted.counters,
+      certificateRemainingSeconds: () => encrypted.certificate.expiresAtSeconds - nowSeconds(),
+      certificateFailed: () => encrypted.certificate.failure !== '',
+    }
+  );
 }
 
 async function openMetrics(
@@ -216,6 +262,7 @@ async function openMetrics(
     upstreams: () => upstreams.map((upstream, i) => ({ name: formatSocketAddress(upstream), up: isUp(i) })),
     streamConnections: () => resolver.streams.connectionCount,
     clockStepSeconds: () => readStep(resolver),
+    encrypted: readEncrypted(resolver, nowSeconds),
   });
   registerRegisterMetrics(
     registry,
@@ -251,7 +298,7 @@ function describeHealth(config: Config, resolver: Resolver, keeper: ListKeeper, 
   if (down > 0) notes.push(`${down} of ${resolver.monitor.up.length} upstreams are down`);
   if (keeper.failure !== '') notes.push(`the register could not be read or saved: ${keeper.failure}`);
   if (keeper.last === undefined) notes.push('the register has not been read since the start');
-  notes.push(...describeAge(config, keeper, nowSeconds));
+  notes.push(...describeAge(config, keeper, nowSeconds), ...describeCertificate(resolver, nowSeconds));
   const step = readStep(resolver);
   if (step > 1) notes.push(`the clock jumped by ${Math.round(step)} seconds; set it right and restart`);
   return notes;
@@ -280,6 +327,19 @@ function describeAge({ register }: Config, keeper: ListKeeper, nowSeconds: numbe
   return notes;
 }
 
+/** When the certificate of DoT and DoH ends, and what is wrong with the one on disk. */
+function describeCertificate({ encrypted }: Resolver, nowSeconds: number): string[] {
+  if (encrypted === undefined) return [];
+  const { expiresAtSeconds, failure } = encrypted.certificate;
+  const days = Math.floor((expiresAtSeconds - nowSeconds) / 86_400);
+  const ends = new Date(expiresAtSeconds * 1000).toISOString();
+  const notes = [
+    days < 0 ? `the certificate expired at ${ends}` : `the certificate expires in ${days} days, at ${ends}`,
+  ];
+  if (failure !== '') notes.push(`the certificate on disk cannot be used, the earlier one stays: ${failure}`);
+  return notes;
+}
+
 /** How far apart the two readings of the time are now. */
 function readStep(resolver: Resolver): number {
   resolver.clock.read();
@@ -305,6 +365,10 @@ function logResolverEvent(log: Logger, event: ResolverEvent): void {
     const upstream = formatSocketAddress(event.upstream);
     if (event.up) log.info(`upstream ${upstream} answers again`);
     else log.warn(`upstream ${upstream} does not answer the health check`);
+  } else if (event.kind === 'certificate') {
+    log.info(`another certificate is in use, until ${new Date(event.expiresAtSeconds * 1000).toISOString()}`);
+  } else if (event.kind === 'certificate-failed') {
+    log.error(`the certificate on disk cannot be used, the earlier one stays: ${event.reason}`);
   } else {
     log.error(`data-plane thread ${event.worker} died and is started again: ${event.reason}`);
   }

@@ -115,7 +115,7 @@ async function readFacts(
   }
   const options: AuditOptions = { mirror: [place], root, pack: [packFile], cache };
   return withRegister(options, ({ register }) => {
-    const reading = register.read({ annexesFromSeconds: query.nowSeconds });
+    const reading = register.read({ annexesFromSeconds: query.nowSeconds, rulesOnly: true });
     return {
       facts: gatherFactsOf(reading.statements, reading.fold('', query.nowSeconds), query),
       authority: register.authorities.byId.get(query.authority),

@@ -28,6 +28,49 @@ const PRIVATE_PREFIXES = [
   'fe80::/10',
 ];
 
+/** DoT and DoH. The addresses' full check is the resolver's. */
+const tlsSchema = z
+  .strictObject({
+    certificate: path.optional(),
+    key: path.optional(),
+    name: wireName.optional(),
+    addresses: z
+      .array(z.union([z.ipv4(), z.ipv6()], { error: 'write IP addresses without ports' }))
+      .max(16)
+      .default([]),
+    infoUrl: z
+      .string()
+      .max(200)
+      .regex(/^https:\/\/[!-~]+$/, 'write an https URL')
+      .optional(),
+    dot: z.strictObject({ listen: z.array(address).max(64).default([]) }).prefault({}),
+    doh: z
+      .strictObject({
+        listen: z.array(address).max(64).default([]),
+        path: z
+          .string()
+          .max(100)
+          .regex(/^\/[A-Za-z0-9._~/-]*$/, 'write a path such as /dns-query')
+          .default('/dns-query'),
+        maxStreams: z.int().min(1).max(1_000).default(100),
+      })
+      .prefault({}),
+    proxyFrom: z.array(prefix).max(64).default([]),
+    maxConnections: z.int().min(1).max(100_000).default(10_000),
+    maxConnectionsPerClient: z.int().min(1).max(100_000).default(50),
+    idleSeconds: z.int().min(1).max(300).default(30),
+    handshakeSeconds: z.int().min(1).max(60).default(5),
+    handshakesPerSecond: z.int().min(0).max(100_000).default(500),
+    handshakesPerSecondPerClient: z.int().min(0).max(100_000).default(50),
+  })
+  .superRefine((tls, context) => {
+    if (tls.dot.listen.length + tls.doh.listen.length === 0) return;
+    for (const key of ['certificate', 'key'] as const) {
+      if (tls[key] !== undefined) continue;
+      context.addIssue({ code: 'custom', path: [key], message: 'give the PEM file: DoT and DoH need both' });
+    }
+  });
+
 const resolverSchema = z.strictObject({
   listen: z.array(address).min(1).max(64).default(['127.0.0.1:5300']),
   upstreams: z
@@ -60,6 +103,7 @@ const resolverSchema = z.strictObject({
       idleSeconds: z.int().min(1).max(300).default(10),
     })
     .prefault({}),
+  tls: tlsSchema.prefault({}),
   health: z
     .strictObject({
       checkName: wireName.default('.'),
@@ -192,10 +236,18 @@ export function checkConfig(source: unknown, file: string): Config {
     throw new WartaError('config-invalid', `${file} is not valid:\n${describeIssues(result.error)}`);
   }
   const base = dirname(resolve(file));
-  const { register } = result.data;
+  const { register, resolver } = result.data;
   return {
     ...result.data,
     state: resolve(base, result.data.state),
+    resolver: {
+      ...resolver,
+      tls: {
+        ...resolver.tls,
+        certificate: resolver.tls.certificate && resolve(base, resolver.tls.certificate),
+        key: resolver.tls.key && resolve(base, resolver.tls.key),
+      },
+    },
     register: {
       ...register,
       mirrors: register.mirrors?.map((mirror) => (isUrl(mirror) ? mirror : resolve(base, mirror))),

@@ -39,7 +39,14 @@ export function removeHopOptions(wire: Uint8Array, start: number, length: number
 }
 
 /** Removes the option whose `size` octets of data are at `data`, if it is there. */
-function removeOption(wire: Uint8Array, start: number, length: number, opt: number, data: number, size: number): number {
+function removeOption(
+  wire: Uint8Array,
+  start: number,
+  length: number,
+  opt: number,
+  data: number,
+  size: number,
+): number {
   if (data < 0) return length;
   const option = data - OPTION_HEAD_BYTES;
   const next = data + size;

@@ -1,8 +1,13 @@
+import type { IncomingHttpHeaders } from 'node:http';
+import { LRUCache } from 'lru-cache';
 import type { NoticeDetails, UrlHit } from './url-rules.ts';
 
 /** What of a request the page may depend on. */
 export interface NoticeRequest {
+  /** The URL of the entry, or the name of the host: never what the client wrote. */
+  readonly blocked: string;
   readonly acceptLanguage: string | undefined;
+  readonly accept: string | undefined;
 }
 
 /** A page made for a notice. */
@@ -11,6 +16,8 @@ export interface NoticePage {
   readonly contentType: string;
   /** A BCP 47 tag. */
   readonly language: string;
+  /** Fields of the request that the page was chosen by; `Accept-Language` when absent. */
+  readonly vary?: string;
   /** More fields of the answer, names and values by turns: a content security policy, for instance. */
   readonly headers?: readonly string[];
 }
@@ -37,8 +44,8 @@ function formatDate(seconds: number): string {
 /** Longest time a 451 answer may be kept by a cache: a revocation must show as soon as it does in the DNS, or nearly. */
 const MAX_AGE_SECONDS = 300;
 
-/** Pages kept for one notice: clients send many spellings of their languages. */
-const KEPT_PAGES = 32;
+/** Octets of pages that are kept: clients send many spellings of their languages. */
+const KEPT_BYTES = 32 * 1024 * 1024;
 
 /** A 451 answer ready to be sent. */
 export interface NoticeAnswer {
@@ -56,7 +63,9 @@ interface KeptPage {
 export class NoticeAnswers {
   readonly #render: RenderNotice;
   readonly #link: string;
-  readonly #pages = new WeakMap<NoticeDetails, Map<string, KeptPage>>();
+  readonly #ids = new WeakMap<UrlHit, number>();
+  readonly #pages = new LRUCache<string, KeptPage>({ maxSize: KEPT_BYTES, sizeCalculation: ({ body }) => body.length + 1024 });
+  #lastId = 0;
 
   /** @param blockedBy URL of whoever runs the gateway (RFC 7725 §4). */
   constructor(render: RenderNotice, blockedBy: string) {
@@ -65,31 +74,30 @@ export class NoticeAnswers {
   }
 
   /** The answer for a hit: it may be cached for as long as the rule lasts, and 300 seconds at most. */
-  compose(hit: UrlHit, acceptLanguage: string | undefined, nowSeconds: number): NoticeAnswer {
-    const { headers, body } = this.#findPage(hit.notice, acceptLanguage);
+  compose(hit: UrlHit, fields: IncomingHttpHeaders, nowSeconds: number): NoticeAnswer {
+    const { headers, body } = this.#findPage(hit, fields['accept-language'], fields.accept);
     const age = Math.max(0, Math.min(MAX_AGE_SECONDS, Math.floor(hit.endSeconds - nowSeconds)));
     return { headers: ['Cache-Control', `max-age=${age}`, ...headers], body };
   }
 
-  #findPage(notice: NoticeDetails, acceptLanguage: string | undefined): KeptPage {
-    let pages = this.#pages.get(notice);
-    if (pages === undefined) {
-      pages = new Map();
-      this.#pages.set(notice, pages);
+  #findPage(hit: UrlHit, acceptLanguage: string | undefined, accept: string | undefined): KeptPage {
+    let id = this.#ids.get(hit);
+    if (id === undefined) {
+      id = ++this.#lastId;
+      this.#ids.set(hit, id);
     }
-    const key = acceptLanguage ?? '';
-    const kept = pages.get(key);
+    const key = `${id}\n${acceptLanguage}\n${accept}`;
+    const kept = this.#pages.get(key);
     if (kept !== undefined) return kept;
-    const page = this.#makePage(notice, acceptLanguage);
-    if (pages.size >= KEPT_PAGES) pages.delete(pages.keys().next().value!);
-    pages.set(key, page);
+    const page = this.#makePage(hit, { blocked: hit.blocked, acceptLanguage, accept });
+    this.#pages.set(key, page);
     return page;
   }
 
-  #makePage(notice: NoticeDetails, acceptLanguage: string | undefined): KeptPage {
-    const page = this.#render(notice, { acceptLanguage });
+  #makePage(hit: UrlHit, request: NoticeRequest): KeptPage {
+    const page = this.#render(hit.notice, request);
     const body = Buffer.from(page.html);
-    const headers = ['Link', this.#link, 'Vary', 'Accept-Language', 'Content-Type', page.contentType];
+    const headers = ['Link', this.#link, 'Vary', page.vary ?? 'Accept-Language', 'Content-Type', page.contentType];
     headers.push('Content-Language', page.language, ...(page.headers ?? []), 'Content-Length', String(body.length));
     return { headers, body };
   }

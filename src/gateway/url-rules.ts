@@ -21,9 +21,11 @@ export interface NoticeDetails {
   readonly appealUrl?: string;
 }
 
-/** A notice in force on what was asked for, and when the rule ends. */
+/** A notice in force on what was asked for, and when the rule ends. The same object each time: pages are kept by it. */
 export interface UrlHit {
   readonly notice: NoticeDetails;
+  /** What is blocked, for the page to show: the URL of the entry, or the name of the host. */
+  readonly blocked: string;
   /** Infinity without an end. */
   readonly endSeconds: number;
 }
@@ -114,7 +116,7 @@ function addEntry(hosts: Map<string, StoredHost>, entry: UrlEntry): void {
   if ('host' in entry) {
     const host = canonicalizeHost(entry.host);
     if (host === undefined) throw new WartaError('name-invalid', `'${entry.host}' is no host name: correct the entry`);
-    hostOf(hosts, host).redirects.push({ notice, fromSeconds, endSeconds, subtree: entry.subtree ?? false });
+    hostOf(hosts, host).redirects.push({ notice, blocked: host, fromSeconds, endSeconds, subtree: entry.subtree ?? false });
     return;
   }
   const address = canonicalizeUrl(entry.url);
@@ -122,7 +124,7 @@ function addEntry(hosts: Map<string, StoredHost>, entry: UrlEntry): void {
   const { pages } = hostOf(hosts, address.host);
   const key = pageKey(address.port, address.paths[0]!);
   const query = entry.query === 'any' ? undefined : address.query;
-  const page = { notice, fromSeconds, endSeconds, query, blocksHttps: entry.https === 'block-host' };
+  const page = { notice, blocked: new URL(entry.url).href, fromSeconds, endSeconds, query, blocksHttps: entry.https === 'block-host' };
   pages.set(key, [...(pages.get(key) ?? []), page]);
 }
 

@@ -1,4 +1,5 @@
 import { Gauge, type Metric, type Registry } from 'prom-client';
+import { ENCRYPTED_TRANSPORTS, type EncryptedCounters, type EncryptedTransport } from './encrypted-counters.ts';
 import { ACTIONS, MAX_CATEGORIES, OUTCOMES, type SharedCounters, UPSTREAM_OUTCOMES } from './shared-counters.ts';
 
 /** What the metrics of a running resolver are read from, at the moment of a scrape. */
@@ -10,6 +11,14 @@ export interface ResolverReadings {
   upstreams(): readonly { name: string; up: boolean }[];
   streamConnections(): number;
   clockStepSeconds(): number;
+  /** DoT and DoH, when they are served. */
+  encrypted?: EncryptedReadings;
+}
+
+export interface EncryptedReadings {
+  counters: Readonly<Record<EncryptedTransport, { queries: SharedCounters; connections: EncryptedCounters }>>;
+  certificateRemainingSeconds(): number;
+  certificateFailed(): boolean;
 }
 
 type Sample = { labels: Record<string, string>; value: number };
@@ -24,15 +33,13 @@ function sum(counters: readonly SharedCounters[], pick: (one: SharedCounters) =>
  * configured upstreams; never a name, never a client.
  */
 export function registerResolverMetrics(registry: Registry, readings: ResolverReadings): void {
-  const { counters } = readings;
+  const { encrypted } = readings;
+  const own = encrypted ? ENCRYPTED_TRANSPORTS.map((transport) => encrypted.counters[transport].queries) : [];
+  const counters = () => [...readings.counters(), ...own];
   counter(registry, 'warta_queries_total', 'DNS messages from clients by transport and what became of them.', () =>
-    (['tcp', 'udp'] as const).flatMap((transport) => {
-      const own = transport === 'tcp' ? counters().slice(0, 1) : counters().slice(1);
-      return OUTCOMES.map((outcome, i) => ({
-        labels: { transport, outcome },
-        value: sum(own, (one) => one.outcome(i)),
-      }));
-    }),
+    readTransports(readings).flatMap(([transport, parts]) =>
+      OUTCOMES.map((outcome, i) => ({ labels: { transport, outcome }, value: sum(parts, (one) => one.outcome(i)) })),
+    ),
   );
   counter(
     registry,
@@ -93,6 +100,81 @@ export function registerResolverMetrics(registry: Registry, readings: ResolverRe
     readings.clockStepSeconds,
   );
   upstreamGauge(registry, readings);
+  if (encrypted) registerEncryptedMetrics(registry, encrypted);
+}
+
+/** The counters of each transport: of the event loop's, the first are TCP's. */
+function readTransports({ counters, encrypted }: ResolverReadings): [string, readonly SharedCounters[]][] {
+  const [loop, ...threads] = counters();
+  return [
+    ['tcp', loop === undefined ? [] : [loop]],
+    ['udp', threads],
+    ...(encrypted
+      ? ENCRYPTED_TRANSPORTS.map((one): [string, SharedCounters[]] => [one, [encrypted.counters[one].queries]])
+      : []),
+  ];
+}
+
+/** Registers the metrics of DoT and DoH. */
+function registerEncryptedMetrics(registry: Registry, readings: EncryptedReadings): void {
+  const each = (read: (counters: EncryptedCounters) => readonly (readonly [Record<string, string>, number])[]) =>
+    ENCRYPTED_TRANSPORTS.flatMap((transport) =>
+      read(readings.counters[transport].connections).map(([labels, value]) => ({
+        labels: { transport, ...labels },
+        value,
+      })),
+    );
+  counter(registry, 'warta_tls_handshakes_total', 'TLS handshakes completed, anew or with an earlier session.', () =>
+    each((one) => [
+      [{ session: 'new' }, one.fullHandshakes],
+      [{ session: 'resumed' }, one.resumedHandshakes],
+    ]),
+  );
+  counter(registry, 'warta_tls_failures_total', 'Connections to DoT and DoH that came to nothing, by reason.', () =>
+    each((one) => [...one.failures].map(([reason, count]) => [{ reason }, count])),
+  );
+  sampledGauge(registry, 'warta_tls_connections', 'Open connections to DoT and DoH.', ['transport'], () =>
+    each((one) => [[{}, one.connections]]),
+  );
+  const { doh } = readings.counters;
+  gauge(registry, 'warta_doh_streams', 'HTTP requests that wait for an answer.', () => doh.connections.streams);
+  counter(registry, 'warta_doh_responses_total', 'HTTP responses by status.', () =>
+    [...doh.connections.statuses].map(([status, value]) => ({ labels: { status: String(status) }, value })),
+  );
+  counter(registry, 'warta_doh_reset_floods_total', 'HTTP/2 connections ended for resetting their streams.', () => [
+    { labels: {}, value: doh.connections.resetFloods },
+  ]);
+  gauge(
+    registry,
+    'warta_tls_certificate_expires_seconds',
+    'Time until the certificate in use expires; below zero it has.',
+    () => readings.certificateRemainingSeconds(),
+  );
+  gauge(
+    registry,
+    'warta_tls_certificate_failed',
+    'Whether the certificate on disk cannot be used and an earlier one is.',
+    () => (readings.certificateFailed() ? 1 : 0),
+  );
+}
+
+/** Registers a gauge with labels that is read when scraped. */
+function sampledGauge(
+  registry: Registry,
+  name: string,
+  help: string,
+  labelNames: string[],
+  read: () => Sample[],
+): void {
+  new Gauge({
+    name,
+    help,
+    labelNames,
+    registers: [registry],
+    collect() {
+      for (const { labels, value } of read()) this.set(labels, value);
+    },
+  });
 }
 
 /** Registers a gauge that is read when scraped. */

@@ -1,3 +1,4 @@
+import { releaseFreedMemory } from '../base/libc.ts';
 import type { AnswerOptions } from '../rules/answer-template.ts';
 import { RuleTableBuilder } from '../rules/rule-table-builder.ts';
 import { countSpareNames, RuleTablePatch } from '../rules/table-patch.ts';
@@ -212,6 +213,7 @@ export class ListTable {
     label: TableLabel,
     onEntries?: (done: number, total: number) => void,
   ): SharedArrayBuffer {
+    releaseFreedMemory();
     const total = countEntries(folded);
     const builder = new RuleTableBuilder({ ...this.#options(label), seed: this.#random(), expectedRules: total });
     let nextEntry = 0;

@@ -70,13 +70,7 @@ export class LocalZone {
   }
 
   /** The answer is authoritative, as RFC 9606 §3 demands and a locally served zone is. */
-  #compose(
-    wire: Uint8Array,
-    start: number,
-    scan: QueryScan,
-    capacity: number,
-    answers: readonly Uint8Array[],
-  ): number {
+  #compose(wire: Uint8Array, start: number, scan: QueryScan, capacity: number, answers: readonly Uint8Array[]): number {
     const bare = composeEmptyAnswer(wire, start, scan, RCODE.NOERROR);
     const opt = wire.slice(scan.questionEnd, start + bare);
     const records = answers.length > 0 ? answers : [this.#soa];
@@ -128,7 +122,8 @@ function composeDesignated(information: ResolverInformation): Uint8Array[] {
 }
 
 function composeHints(addresses: readonly string[]): Buffer[] {
-  const wire = (kept: readonly string[]) => Buffer.concat(kept.map((one) => Buffer.from(ipaddr.parse(one).toByteArray())));
+  const wire = (kept: readonly string[]) =>
+    Buffer.concat(kept.map((one) => Buffer.from(ipaddr.parse(one).toByteArray())));
   const v4 = wire(addresses.filter((one) => isIPv4(one)));
   const v6 = wire(addresses.filter((one) => isIPv6(one)));
   return [

@@ -71,9 +71,7 @@ export interface ReadProxyHeader {
  * Reads the PROXY protocol v2 header that a stream from a proxy starts with: `incomplete` asks for more octets, `invalid` is
  * anything else than such a header for TCP.
  */
-export function readProxyHeader(
-  bytes: Uint8Array,
-): ReadProxyHeader | (typeof PROXY_HEADER)[keyof typeof PROXY_HEADER] {
+export function readProxyHeader(bytes: Uint8Array): ReadProxyHeader | (typeof PROXY_HEADER)[keyof typeof PROXY_HEADER] {
   for (let i = 0; i < Math.min(bytes.length, SIGNATURE.length); i++) {
     if (bytes[i] !== SIGNATURE[i]) return PROXY_HEADER.INVALID;
   }

@@ -6,6 +6,7 @@ import { createCounterBuffer, SharedCounters } from '../metrics/shared-counters.
 import { RuleTable } from '../rules/rule-table.ts';
 import { ClientAcl } from './client-acl.ts';
 import type { ForwardOptions } from './data-plane.ts';
+import { type CertificateEvent, type EncryptedOptions, EncryptedService } from './encrypted/encrypted-service.ts';
 import type { QueryStages } from './query-stages.ts';
 import type { SocketAddress } from './socket-address.ts';
 import { createStages, type StageSettings } from './stage-settings.ts';
@@ -23,6 +24,8 @@ export interface ResolverOptions {
   settings: StageSettings;
   forward: Omit<ForwardOptions, 'listen' | 'upstreamCount'>;
   streams: StreamLimits;
+  /** DoT and DoH; absent when neither is served. */
+  encrypted?: EncryptedOptions;
   health: { checkName: string; intervalMillis: number; timeoutMillis: number };
   table: SharedArrayBuffer;
   /** Ends are never judged by an earlier time than this. */
@@ -32,6 +35,7 @@ export interface ResolverOptions {
 }
 
 export type ResolverEvent =
+  | CertificateEvent
   | { kind: 'io'; io: 'batch' | 'dgram'; reason?: string }
   | { kind: 'upstream'; upstream: SocketAddress; up: boolean }
   | { kind: 'worker-died'; worker: number; reason: string };
@@ -51,7 +55,7 @@ interface Thread {
 }
 
 /**
- * The running resolver: data-plane threads for UDP, streams on the event loop, health checks, and the one table all of them
+ * The running resolver: data-plane threads for UDP, TCP and encrypted streams on the event loop, health checks, and the one table all of them
  * use. `swap` replaces the table whole; nothing else about it ever changes.
  */
 export class Resolver {
@@ -63,6 +67,7 @@ export class Resolver {
   readonly counters: SharedCounters[];
   readonly clock: RuleClock;
   readonly streams: StreamListener;
+  readonly encrypted: EncryptedService | undefined;
   table: RuleTable;
   /** Category ids of the table in use, in the order of the counters. */
   categories: readonly string[];
@@ -81,6 +86,7 @@ export class Resolver {
     this.counters = [parts.counters];
     this.clock = parts.clock;
     this.streams = parts.streams;
+    this.encrypted = parts.encrypted;
     this.table = parts.table;
     this.categories = parts.table.categories;
     this.#stages = parts.stages;
@@ -104,23 +110,28 @@ export class Resolver {
       onChange: (upstream, up) => options.onEvent({ kind: 'upstream', upstream: options.upstreams[upstream]!, up }),
     });
     const stages = createStages(options.settings, { counters, clock }, table);
-    const forwarder = new StreamForwarder({
-      upstreams: options.upstreams,
-      upstreamUp: monitor.up,
-      counters,
-      timeoutMillis: options.forward.timeoutMillis,
-      attempts: options.forward.attempts,
-      maxPending: options.streams.maxConnections,
-      proxyProtocol: options.forward.proxyProtocol,
-    });
-    const exchange = new StreamExchange(stages, forwarder, false);
+    const createForwarder = (own: SharedCounters, maxPending: number) =>
+      new StreamForwarder({
+        ...{ upstreams: options.upstreams, upstreamUp: monitor.up, counters: own, maxPending },
+        timeoutMillis: options.forward.timeoutMillis,
+        attempts: options.forward.attempts,
+        proxyProtocol: options.forward.proxyProtocol,
+      });
+    const exchange = new StreamExchange(stages, createForwarder(counters, options.streams.maxConnections), false);
     const streams = new StreamListener(new ClientAcl(options.settings.allow), exchange, options.streams);
-    const parts = { io, monitor, counters, clock, streams, stages, table };
+    let encrypted: EncryptedService | undefined;
     let resolver: Resolver | undefined;
     try {
       // TCP first: it refuses a port in use, which SO_REUSEPORT on UDP would silently share with a forgotten process.
       const listen: SocketAddress[] = [];
       for (const address of options.listen) listen.push(await streams.open(address));
+      encrypted =
+        options.encrypted &&
+        (await EncryptedService.start(options.encrypted, {
+          ...{ settings: options.settings, clock, table: options.table, onEvent: options.onEvent },
+          createForwarder: (own) => createForwarder(own, options.encrypted!.limits.maxConnections),
+        }));
+      const parts = { io, monitor, counters, clock, streams, encrypted, stages, table };
       const started = new Resolver(options, listen, parts);
       resolver = started;
       await Promise.all(Array.from({ length: options.workers }, (_, i) => started.#startThread(i)));
@@ -128,7 +139,7 @@ export class Resolver {
       return started;
     } catch (error) {
       streams.close();
-      await resolver?.stop();
+      await Promise.all([encrypted?.stop(), resolver?.stop()]);
       throw error;
     }
   }
@@ -138,6 +149,7 @@ export class Resolver {
     this.table = new RuleTable(table);
     this.categories = this.table.categories;
     this.#stages.useTable(this.table);
+    this.encrypted?.useTable(table);
     this.#tell({ table });
   }
 
@@ -155,7 +167,7 @@ export class Resolver {
     this.monitor.stop();
     this.streams.close();
     Atomics.store(new Int32Array(this.#signals), SIGNAL.STOP, 1);
-    await Promise.all(this.#threads.map((thread) => thread && endThread(thread)));
+    await Promise.all([this.encrypted?.stop(), ...this.#threads.map((thread) => thread && endThread(thread))]);
   }
 
   /** Whether every data-plane thread answers queries. */
@@ -241,6 +253,7 @@ interface ResolverParts {
   counters: SharedCounters;
   clock: RuleClock;
   streams: StreamListener;
+  encrypted: EncryptedService | undefined;
   stages: QueryStages;
   table: RuleTable;
 }

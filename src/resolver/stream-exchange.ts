@@ -74,7 +74,9 @@ export class StreamExchange {
       peer: client.peer,
       listener: client.listener,
     };
-    void this.#forwarder.forward(query).then((result) => this.#passOn(query.message, result, cookie, padded, takeLater));
+    void this.#forwarder
+      .forward(query)
+      .then((result) => this.#passOn(query.message, result, cookie, padded, takeLater));
     return verdict;
   }
 

@@ -145,6 +145,11 @@ export class StreamClient {
     return new StreamClient(socket);
   }
 
+  /** Uses a connection that is open already, such as one with TLS. */
+  static over(socket: StreamSocket): StreamClient {
+    return new StreamClient(socket);
+  }
+
   /** Sends messages in one segment. */
   send(...messages: readonly Buffer[]): void {
     this.socket.write(Buffer.concat(messages.map(frame)));

@@ -10,6 +10,9 @@ export interface BlockedAddress {
   readonly ascii?: string;
 }
 
+/** What the page shows: an address, or why there is none. Sealed addresses are never shown; of others none may be known. */
+export type AddressOnPage = BlockedAddress | 'sealed' | 'unnamed';
+
 /** URLs may have thousands of characters; so many are shown. */
 const MAX_SHOWN_CHARACTERS = 500;
 

@@ -24,17 +24,21 @@ texts.init({
   fallbackLng: false,
   keySeparator: false,
   nsSeparator: false,
-  showSupportNotice: false,
   resources: Object.fromEntries(LANGUAGES.map((language) => [language, { translation: TEXTS[language] }])),
   interpolation: { escapeValue: false, skipOnVariables: true },
 });
 
-const SAYINGS = Object.fromEntries(
-  LANGUAGES.map((language) => {
-    const translate: TFunction = texts.getFixedT(language);
-    return [language, ((key, values) => translate(key, { ...values, nest: false })) satisfies Say];
-  }),
-) as Record<Language, Say>;
+/** What says the texts of one language; those without placeholders are said once, as i18next takes microseconds for each. */
+function createSay(language: Language): Say {
+  const translate: TFunction = texts.getFixedT(language);
+  const fixed = Object.fromEntries(Object.keys(en).map((key) => [key, translate(key)])) as Record<TextKey, string>;
+  return (key, values) => (values === undefined ? fixed[key] : translate(key, { ...values, nest: false }));
+}
+
+const SAYINGS = Object.fromEntries(LANGUAGES.map((language) => [language, createSay(language)])) as Record<
+  Language,
+  Say
+>;
 
 /** Returns what says the texts of a language. */
 export function textsOf(language: Language): Say {

@@ -66,7 +66,7 @@ export class TlsListener {
   async open(address: SocketAddress): Promise<SocketAddress> {
     const { kind, key } = this.#options;
     const bound = { ...address };
-    const server = createServer({ noDelay: true }, (socket) => this.#accept(socket, bound));
+    const server = createServer({ noDelay: true, allowHalfOpen: true }, (socket) => this.#accept(socket, bound));
     this.#servers.push(server);
     bound.port = await listenStream(server, address, kind, key);
     return bound;
@@ -123,6 +123,9 @@ export class TlsListener {
       this.#begin(attempt, { peer, listener: header.listener ?? proxy.listener });
     };
     socket.on('data', onData);
+    socket.once('end', () => {
+      if (attempt.failure !== undefined) socket.destroy();
+    });
   }
 
   /** Checks whether the client may connect now and starts the handshake. */
@@ -146,6 +149,9 @@ export class TlsListener {
       socket.destroy();
     });
     socket.once('close', () => attempt.socket.destroy());
+    socket.once('end', () => {
+      if (attempt.failure !== undefined) socket.destroy();
+    });
     socket.once('secure', () => {
       clearTimeout(attempt.timer);
       attempt.failure = undefined;

@@ -1,0 +1,142 @@
+import { LRUCache } from 'lru-cache';
+import { type AddressOnPage, describeAddress } from './blocked-address.ts';
+import { composeAddress, composeFrame, composeSwitch, type HtmlFrame } from './compose-html.ts';
+import { composePlainText, composeProblem } from './compose-text.ts';
+import { chooseLanguage, LANGUAGE_TAGS, LANGUAGES, type Language } from './language-choice.ts';
+import { chooseMediaType, MEDIA_TYPES, type MediaType } from './media-type-choice.ts';
+import type { NoticeDetails, PageSettings } from './notice-details.ts';
+import { describeNotice, type PageContent } from './page-content.ts';
+import { CONTENT_SECURITY_POLICY } from './page-style.ts';
+
+export type { Language } from './language-choice.ts';
+export { splitLanguageQuery } from './language-choice.ts';
+export type { CategoryTitles, HelpLinks, NoticeDetails, PageSettings } from './notice-details.ts';
+
+/** A request for the page, with what is the same for every notice. */
+export interface NoticePageOptions extends PageSettings {
+  /** The request's Accept-Language. */
+  readonly acceptLanguage?: string;
+  /** The language that a link of the page asked for: `splitLanguageQuery`. Goes before Accept-Language. */
+  readonly language?: string;
+  readonly nowSeconds: number;
+  /** The name (A-labels) or the URL that is blocked. Never shown under a sealed notice. */
+  readonly blockedName?: string;
+  /**
+   * The request's query, without `?` and without the parameter of the switch. Needed where the notice names a URL: the links
+   * of the switch keep it, or they would lead past the rule.
+   */
+  readonly query?: string;
+}
+
+/** The page. Names of headers are in lower case. */
+export interface NoticePage {
+  readonly html: string;
+  readonly language: Language;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/** The page in the form that was asked for. */
+export interface NoticeReply {
+  readonly body: string;
+  readonly language: Language;
+  readonly headers: Readonly<Record<string, string>>;
+}
+
+/** A notice in one language: what is said, and its HTML but for what each request brings. */
+interface Composition {
+  readonly content: PageContent;
+  readonly frame: HtmlFrame;
+  readonly settings: PageSettings;
+  readonly fromSeconds: number;
+}
+
+/** A composition is some 10 to 30 kB of memory; so many notices are kept in up to four languages each. */
+const KEPT_NOTICES = 256;
+
+/** Nothing but a memo: it may forget anything at any time. By the notice itself, so callers must not change notices. */
+const compositions = new LRUCache<NoticeDetails, Partial<Record<Language, Composition>>>({ max: KEPT_NOTICES });
+
+/**
+ * Returns the page about `notice` as HTML. Status line, `Link: rel="blocked-by"` (RFC 7725) and Cache-Control are the
+ * caller's, who knows the rule; distances in time (`in 12 days`) are as of `nowSeconds`.
+ */
+export function renderNoticePage(notice: NoticeDetails, options: NoticePageOptions): NoticePage {
+  const language = chooseLanguage(options.acceptLanguage, options.language);
+  const html = renderHtml(compose(notice, options, language), notice, options);
+  return { html, language, headers: HEADERS[language]['text/html'] };
+}
+
+/** Returns the page in the form that `accept`, the request's Accept, asks for: HTML, plain text or JSON. */
+export function renderNotice(notice: NoticeDetails, options: NoticePageOptions & { accept?: string }): NoticeReply {
+  const language = chooseLanguage(options.acceptLanguage, options.language);
+  const mediaType = chooseMediaType(options.accept);
+  const composition = compose(notice, options, language);
+  const headers = HEADERS[language][mediaType];
+  if (mediaType === 'text/html') return { body: renderHtml(composition, notice, options), language, headers };
+  const { content } = composition;
+  const address = findAddress(notice, options);
+  const body =
+    mediaType === 'text/plain' ? composePlainText(content, address) : composeProblem(content, address, notice, options);
+  return { body, language, headers };
+}
+
+function renderHtml({ frame, content }: Composition, notice: NoticeDetails, { query, ...options }: NoticePageOptions) {
+  const address = composeAddress(findAddress(notice, options), content);
+  const links = query === undefined || query === '' ? frame.plainSwitch : composeQuerySwitch(notice, query, content);
+  return frame.beforeSwitch + links + frame.beforeAddress + address + frame.afterAddress;
+}
+
+/** The query of a sealed URL tells about it, and a link without it leads past the rule: then there is no switch. */
+function composeQuerySwitch(notice: NoticeDetails, query: string, content: PageContent): string {
+  return notice.sealed ? '' : composeSwitch(query, content);
+}
+
+function findAddress(notice: NoticeDetails, { blockedName }: { blockedName?: string }): AddressOnPage {
+  if (notice.sealed) return 'sealed';
+  return blockedName === undefined || blockedName === '' ? 'unnamed' : describeAddress(blockedName);
+}
+
+/** Returns the notice in `language`, composed before if it still reads the same. */
+function compose(notice: NoticeDetails, options: NoticePageOptions, language: Language): Composition {
+  const kept = compositions.get(notice);
+  const known = kept?.[language];
+  if (known !== undefined && isCurrent(known, options)) return known;
+  const { help, operator, categoryTitles, nowSeconds } = options;
+  const settings = { help, operator, categoryTitles };
+  const content = describeNotice(notice, settings, language, nowSeconds);
+  const composition = { content, frame: composeFrame(content), settings, fromSeconds: nowSeconds };
+  if (kept === undefined) compositions.set(notice, { [language]: composition });
+  else kept[language] = composition;
+  return composition;
+}
+
+function isCurrent({ content, settings, fromSeconds }: Composition, options: NoticePageOptions): boolean {
+  return (
+    options.nowSeconds >= fromSeconds &&
+    options.nowSeconds < content.staleSeconds &&
+    options.help === settings.help &&
+    options.operator === settings.operator &&
+    options.categoryTitles === settings.categoryTitles
+  );
+}
+
+function composeHeaders(language: Language, mediaType: MediaType): Readonly<Record<string, string>> {
+  return Object.freeze({
+    'content-type': mediaType.startsWith('text/') ? `${mediaType}; charset=utf-8` : mediaType,
+    'content-language': LANGUAGE_TAGS[language],
+    vary: 'Accept, Accept-Language',
+    'content-security-policy': CONTENT_SECURITY_POLICY,
+    'x-content-type-options': 'nosniff',
+    'x-frame-options': 'DENY',
+    'referrer-policy': 'no-referrer',
+    'cross-origin-resource-policy': 'same-origin',
+  });
+}
+
+/** The headers of each form in each language. */
+const HEADERS = Object.fromEntries(
+  LANGUAGES.map((language) => [
+    language,
+    Object.fromEntries(MEDIA_TYPES.map((mediaType) => [mediaType, composeHeaders(language, mediaType)])),
+  ]),
+) as Record<Language, Record<MediaType, Readonly<Record<string, string>>>>;
