@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import { systemClock } from '../base/clock.ts';
 import { writeDurably } from '../base/durable-file.ts';
@@ -25,6 +25,8 @@ import { annexesIn, annexFoldersOf, openStatement, type StatementFile } from './
 const DEFAULT_PORT = 8400;
 const DEFAULT_LISTEN = `127.0.0.1:${DEFAULT_PORT}`;
 const CONFIG_FILE = 'log.yaml';
+/** A control API has a list of nodes of its own, which it publishes in place of what anyone else wrote. */
+const CONTROL_CONFIG_FILE = 'control.yaml';
 const LOG_KEY_FILE = 'log.key';
 const HEARTBEAT_KEY_FILE = 'heartbeat.key';
 
@@ -292,6 +294,12 @@ interface EnrolOptions {
 
 /** `warta log enrol`. Counts at once, whether the log is running or not. */
 async function enrolNode({ config, licensee, node, key: publicKey, json }: EnrolOptions): Promise<void> {
+  if (existsSync(join(dirname(config), CONTROL_CONFIG_FILE))) {
+    throw new WartaError(
+      'usage',
+      `${CONTROL_CONFIG_FILE} is there: the control API enrols nodes, by warta resolver enrol`,
+    );
+  }
   const nodes = new NodesFile(new DirectoryStorage(loadLogConfig(config).public));
   await nodes.enrol({ licensee, node, publicKey });
   if (json) printJson({ licensee, node, publicKey });

@@ -131,7 +131,11 @@ class Tour {
   /** The server prepares the bytes; keys sign elsewhere; the log takes the statement. Returns its id. */
   async #signAndPublish(collection: string, id: string, signers: readonly DemoOfficer[]): Promise<string> {
     const path = `/v1/${collection}/${id}`;
-    await this.#say(`${signers.join(' and ')} sign the same bytes with keys that the server never sees`);
+    const who =
+      signers.length === 1
+        ? `The ${signers[0]} signs the bytes with a key`
+        : `${signers.join(' and ')} sign the same bytes with keys`;
+    await this.#say(`${who} that the server never sees`);
     const { body: payload } = await this.#call(signers[0]!, 'GET', `${path}/payload`);
     const text = typeof payload === 'string' ? payload : JSON.stringify(payload);
     const signed = composePreAuthentication(PAYLOAD_TYPE, Buffer.from(text));

@@ -52,7 +52,8 @@ export function readClientHello(bytes: Uint8Array): HelloVerdict {
       return readHello(Buffer.concat(fragments).subarray(HANDSHAKE_HEADER_BYTES, helloBytes));
     }
     if (end > MAX_HELLO_BYTES) return OVERSIZED;
-    if (end > bytes.length) return { kind: 'incomplete', neededBytes: Math.min(end, bytes.length + helloBytes - gathered) };
+    if (end > bytes.length)
+      return { kind: 'incomplete', neededBytes: Math.min(end, bytes.length + helloBytes - gathered) };
     at = end;
   }
 }

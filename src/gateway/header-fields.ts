@@ -33,7 +33,9 @@ function namedByConnection(rawHeaders: readonly string[]): Set<string> | undefin
     if (value === 'keep-alive' || value === 'close') continue;
     for (const token of value.split(',')) {
       const field = token.trim();
-      if (!END_TO_END.has(field)) (named ??= new Set()).add(field);
+      if (END_TO_END.has(field)) continue;
+      named ??= new Set();
+      named.add(field);
     }
   }
   return named;

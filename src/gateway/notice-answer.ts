@@ -64,7 +64,10 @@ export class NoticeAnswers {
   readonly #render: RenderNotice;
   readonly #link: string;
   readonly #ids = new WeakMap<UrlHit, number>();
-  readonly #pages = new LRUCache<string, KeptPage>({ maxSize: KEPT_BYTES, sizeCalculation: ({ body }) => body.length + 1024 });
+  readonly #pages = new LRUCache<string, KeptPage>({
+    maxSize: KEPT_BYTES,
+    sizeCalculation: ({ body }) => body.length + 1024,
+  });
   #lastId = 0;
 
   /** @param blockedBy URL of whoever runs the gateway (RFC 7725 §4). */

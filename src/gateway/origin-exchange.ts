@@ -1,11 +1,13 @@
 import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { Socket } from 'node:net';
+import type { Duplex } from 'node:stream';
 import type { Dispatcher } from 'undici';
 import { composeRequestHeaders, composeResponseHeaders } from './header-fields.ts';
 import { RequestBody } from './request-body.ts';
 import type { RequestHead } from './request-head.ts';
 
 /** How an exchange with an origin ended. */
-export type ExchangeOutcome = 'passed' | 'origin-failed' | 'origin-slow' | 'client-gone';
+export type ExchangeOutcome = 'passed' | 'upgraded' | 'origin-failed' | 'origin-slow' | 'client-gone';
 
 /** What an exchange needs to know besides the request. */
 export interface ExchangeSettings {
@@ -15,6 +17,8 @@ export interface ExchangeSettings {
   readonly stallSeconds: number;
   /** The client waits for 100 before it sends its body. */
   readonly expectsContinue: boolean;
+  /** Takes the origin's connection over when it switches to WebSocket, with the head of its answer. */
+  readonly onUpgrade?: (origin: Socket, answer: string) => void;
 }
 
 /** Answers without a body, whatever the fields say. */
@@ -78,9 +82,13 @@ export class OriginExchange implements Dispatcher.DispatchHandler {
     const body = this.#body ?? null;
     // undici's own wait begins before the body is sent, and a long upload is not a slow origin.
     const headersTimeout = body === null ? this.#settings.headersSeconds * 1000 : 0;
-    const options = { path: this.#head.target, method, headers: this.#headers, body, headersTimeout };
+    const upgrade = this.#settings.onUpgrade === undefined ? null : 'websocket';
+    // For HEAD undici would close the connection, to be safe from servers that send a body all the same.
+    const reset = method === 'HEAD' ? false : undefined;
     try {
-      this.#origin.dispatch(method === 'HEAD' ? { ...options, reset: false } : options, this);
+      const path = this.#head.target;
+      const headers = this.#headers;
+      this.#origin.dispatch({ path, method, headers, body, headersTimeout, upgrade, reset }, this);
     } catch (error) {
       this.#fail(error as Error);
     }
@@ -114,6 +122,15 @@ export class OriginExchange implements Dispatcher.DispatchHandler {
     response.writeHead(status, text ?? '', fields);
   }
 
+  onRequestUpgrade(controller: Dispatcher.DispatchController, status: number, _headers: unknown, origin: Duplex): void {
+    const fields = decodeFields(controller.rawHeaders);
+    const lines = [`HTTP/1.1 ${status} Switching Protocols`];
+    for (let i = 0; i < fields.length; i += 2) lines.push(`${fields[i]}: ${fields[i + 1]}`);
+    this.#isStarted = true;
+    this.#finish('upgraded');
+    this.#settings.onUpgrade!(origin as Socket, `${lines.join('\r\n')}\r\n\r\n`);
+  }
+
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
     if (this.#response.write(chunk)) return;
     controller.pause();
@@ -145,7 +162,10 @@ export class OriginExchange implements Dispatcher.DispatchHandler {
     if (status === 100 || this.#request.httpVersion !== '1.1' || this.#response.headersSent) return;
     const lines = composeResponseHeaders(rawHeaders, false);
     const fields: Record<string, string[]> = {};
-    for (let i = 0; i < lines.length; i += 2) (fields[lines[i]!] ??= []).push(lines[i + 1]!);
+    for (let i = 0; i < lines.length; i += 2) {
+      fields[lines[i]!] ??= [];
+      fields[lines[i]!]!.push(lines[i + 1]!);
+    }
     this.#response.writeInformation(status, fields);
   }
 
@@ -158,7 +178,8 @@ export class OriginExchange implements Dispatcher.DispatchHandler {
       return;
     }
     const isSlow = SLOW.has(code);
-    if (this.#isStarted) this.#response.destroy(); // a cut answer must not look whole
+    if (this.#isStarted)
+      this.#response.destroy(); // a cut answer must not look whole
     else sendText(this.#response, isSlow ? 504 : 502, isSlow ? 'the origin is slow' : 'the origin cannot be reached');
     this.#finish(isSlow ? 'origin-slow' : 'origin-failed');
   }
@@ -189,7 +210,9 @@ export class OriginExchange implements Dispatcher.DispatchHandler {
 
 /** undici gives raw fields as octets; a field is ISO 8859-1 in Node. */
 function decodeFields(raw: unknown): string[] {
-  return Array.isArray(raw) ? raw.map((one: Buffer | string) => (typeof one === 'string' ? one : one.toString('latin1'))) : [];
+  return Array.isArray(raw)
+    ? raw.map((one: Buffer | string) => (typeof one === 'string' ? one : one.toString('latin1')))
+    : [];
 }
 
 function hasLength(rawHeaders: readonly string[]): boolean {

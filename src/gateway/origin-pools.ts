@@ -60,7 +60,8 @@ export class OriginPools {
       headersTimeout: headersSeconds * 1000,
       bodyTimeout: bodySeconds * 1000,
       maxHeaderSize: MAX_ANSWER_HEAD_BYTES,
-      connect: (_options, callback) => this.#connector.connect(host, port, callback as (e: Error | null, s: Socket | null) => void),
+      connect: (_options, callback) =>
+        this.#connector.connect(host, port, callback as (e: Error | null, s: Socket | null) => void),
     });
   }
 }

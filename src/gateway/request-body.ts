@@ -26,11 +26,7 @@ export class RequestBody extends Readable {
       return;
     }
     this.#isRead = true;
-    this.#request
-      .on('data', this.#onData)
-      .on('end', this.#onEnd)
-      .on('error', this.#onError)
-      .on('close', this.#onClose);
+    this.#request.on('data', this.#onData).on('end', this.#onEnd).on('error', this.#onError).on('close', this.#onClose);
     this.#onFirstRead?.();
   }
 

@@ -57,7 +57,7 @@ export class TlsListener {
   }
 
   #readHello(socket: Socket): void {
-    let bytes = Buffer.alloc(0);
+    let bytes: Buffer = Buffer.alloc(0);
     let neededBytes = 1;
     const stop = () => {
       clearTimeout(timer);

@@ -116,7 +116,13 @@ function addEntry(hosts: Map<string, StoredHost>, entry: UrlEntry): void {
   if ('host' in entry) {
     const host = canonicalizeHost(entry.host);
     if (host === undefined) throw new WartaError('name-invalid', `'${entry.host}' is no host name: correct the entry`);
-    hostOf(hosts, host).redirects.push({ notice, blocked: host, fromSeconds, endSeconds, subtree: entry.subtree ?? false });
+    hostOf(hosts, host).redirects.push({
+      notice,
+      blocked: host,
+      fromSeconds,
+      endSeconds,
+      subtree: entry.subtree ?? false,
+    });
     return;
   }
   const address = canonicalizeUrl(entry.url);
@@ -124,7 +130,14 @@ function addEntry(hosts: Map<string, StoredHost>, entry: UrlEntry): void {
   const { pages } = hostOf(hosts, address.host);
   const key = pageKey(address.port, address.paths[0]!);
   const query = entry.query === 'any' ? undefined : address.query;
-  const page = { notice, blocked: new URL(entry.url).href, fromSeconds, endSeconds, query, blocksHttps: entry.https === 'block-host' };
+  const page = {
+    notice,
+    blocked: new URL(entry.url).href,
+    fromSeconds,
+    endSeconds,
+    query,
+    blocksHttps: entry.https === 'block-host',
+  };
   pages.set(key, [...(pages.get(key) ?? []), page]);
 }
 

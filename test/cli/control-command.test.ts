@@ -42,6 +42,14 @@ it('makes a configuration beside a log, and nothing where there is none or one a
   });
 });
 
+it('enrols nodes itself from then on', async () => {
+  const words = ['--config', join(folder, 'log.yaml'), '--licensee', 'NSP-1', '--node', 'n', '--key', 'x'];
+  expect(await spawnProgram(['log', 'enrol', ...words])).toMatchObject({
+    exitCode: 1,
+    err: expect.stringContaining('warta resolver enrol'),
+  });
+});
+
 it('makes the first administrator once, serves, backs up and restores', async () => {
   const { token } = await runJson('admin', '--config', config, '--id', 'jane.doe', '--name', 'Jane Doe');
   const again = await run('admin', '--config', config, '--id', 'mallory', '--name', 'Mallory');

@@ -98,7 +98,7 @@ function composeFact({ label, value, utc, distance }: Fact): string {
 function composeAppeal({ say, appeal, appealForm, contacts, noContacts }: PageContent): string {
   const form = appealForm === undefined ? '' : `<p>${composeLink(appealForm, 'form')}</p>\n`;
   const items = contacts.map(({ label, ...link }) => {
-    const before = label === undefined ? '' : `${escapeHtml(label)}: `;
+    const before = label === undefined ? '' : escapeHtml(label + say('colon'));
     return `<li>${before}${composeLink(link)}</li>\n`;
   });
   const list = items.length === 0 ? '' : `<p>${escapeHtml(say('contacts'))}</p>\n<ul>\n${items.join('')}</ul>\n`;

@@ -1,7 +1,8 @@
+import type { NoticeDetails } from '../url-rules.ts';
 import type { AddressOnPage } from './blocked-address.ts';
 import { LANGUAGE_TAGS } from './language-choice.ts';
-import type { NoticeDetails, PageSettings } from './notice-details.ts';
 import type { PageContent, PageLink } from './page-content.ts';
+import type { PageSettings } from './page-settings.ts';
 import { toPrintable } from './safe-text.ts';
 import { formatUtc } from './time-wording.ts';
 
@@ -15,7 +16,7 @@ export function composePlainText(content: PageContent, address: AddressOnPage): 
       say('noticeHeading'),
       ...facts.map(({ label, value, utc, distance }) => {
         const remarks = [utc, distance].filter((remark) => remark !== undefined).join(', ');
-        return `${label}: ${value}${remarks && ` (${remarks})`}`;
+        return `${label}${say('colon')}${value}${remarks && ` (${remarks})`}`;
       }),
     ],
     [say('reasonHeading'), say('reason'), content.category],
@@ -24,7 +25,7 @@ export function composePlainText(content: PageContent, address: AddressOnPage): 
       content.appeal,
       ...(appealForm === undefined ? [] : [lineOf(appealForm)]),
       ...(contacts.length === 0 ? [] : [say('contacts')]),
-      ...contacts.map(({ label, text }) => `- ${label === undefined ? '' : `${label}: `}${text}`),
+      ...contacts.map(({ label, text }) => `- ${label === undefined ? '' : label + say('colon')}${text}`),
       ...(appealForm === undefined && contacts.length === 0 ? [content.noContacts] : []),
     ],
     ...(help.links.length === 0 ? [] : [[say('helpHeading'), ...help.links.map((link) => `- ${lineOf(link)}`)]]),
@@ -36,8 +37,8 @@ export function composePlainText(content: PageContent, address: AddressOnPage): 
 function listAddress({ say }: PageContent, address: AddressOnPage): string[] {
   if (address === 'sealed') return [say('blockedSealed')];
   if (address === 'unnamed') return [say('blockedUnnamed')];
-  const shown = `${say(address.kind === 'url' ? 'blockedUrl' : 'blockedName')}: ${address.shown}`;
-  return address.ascii === undefined ? [shown] : [shown, `${say('asciiForm')}: ${address.ascii}`];
+  const shown = `${say(address.kind === 'url' ? 'blockedUrl' : 'blockedName')}${say('colon')}${address.shown}`;
+  return address.ascii === undefined ? [shown] : [shown, `${say('asciiForm')}${say('colon')}${address.ascii}`];
 }
 
 function lineOf({ text, href }: PageLink): string {

@@ -1,16 +1,18 @@
 import { LRUCache } from 'lru-cache';
+import type { NoticeDetails } from '../url-rules.ts';
 import { type AddressOnPage, describeAddress } from './blocked-address.ts';
 import { composeAddress, composeFrame, composeSwitch, type HtmlFrame } from './compose-html.ts';
 import { composePlainText, composeProblem } from './compose-text.ts';
 import { chooseLanguage, LANGUAGE_TAGS, LANGUAGES, type Language } from './language-choice.ts';
 import { chooseMediaType, MEDIA_TYPES, type MediaType } from './media-type-choice.ts';
-import type { NoticeDetails, PageSettings } from './notice-details.ts';
 import { describeNotice, type PageContent } from './page-content.ts';
+import type { PageSettings } from './page-settings.ts';
 import { CONTENT_SECURITY_POLICY } from './page-style.ts';
 
 export type { Language } from './language-choice.ts';
-export { splitLanguageQuery } from './language-choice.ts';
-export type { CategoryTitles, HelpLinks, NoticeDetails, PageSettings } from './notice-details.ts';
+export { chooseLanguage, splitLanguageQuery } from './language-choice.ts';
+export { chooseMediaType } from './media-type-choice.ts';
+export type { CategoryTitles, HelpLinks, PageSettings } from './page-settings.ts';
 
 /** A request for the page, with what is the same for every notice. */
 export interface NoticePageOptions extends PageSettings {
@@ -28,18 +30,22 @@ export interface NoticePageOptions extends PageSettings {
   readonly query?: string;
 }
 
-/** The page. Names of headers are in lower case. */
-export interface NoticePage {
-  readonly html: string;
+/** What goes with the page in every form. Names of headers are in lower case. */
+interface PageFrame {
   readonly language: Language;
   readonly headers: Readonly<Record<string, string>>;
+  /** When the page begins to read otherwise, in seconds since 1970 UTC: nobody may keep it for longer. */
+  readonly freshUntilSeconds: number;
+}
+
+/** The page as HTML. */
+export interface NoticePage extends PageFrame {
+  readonly html: string;
 }
 
 /** The page in the form that was asked for. */
-export interface NoticeReply {
+export interface NoticeReply extends PageFrame {
   readonly body: string;
-  readonly language: Language;
-  readonly headers: Readonly<Record<string, string>>;
 }
 
 /** A notice in one language: what is said, and its HTML but for what each request brings. */
@@ -61,9 +67,8 @@ const compositions = new LRUCache<NoticeDetails, Partial<Record<Language, Compos
  * caller's, who knows the rule; distances in time (`in 12 days`) are as of `nowSeconds`.
  */
 export function renderNoticePage(notice: NoticeDetails, options: NoticePageOptions): NoticePage {
-  const language = chooseLanguage(options.acceptLanguage, options.language);
-  const html = renderHtml(compose(notice, options, language), notice, options);
-  return { html, language, headers: HEADERS[language]['text/html'] };
+  const { body, ...frame } = renderNotice(notice, { ...options, accept: undefined });
+  return { html: body, ...frame };
 }
 
 /** Returns the page in the form that `accept`, the request's Accept, asks for: HTML, plain text or JSON. */
@@ -71,19 +76,22 @@ export function renderNotice(notice: NoticeDetails, options: NoticePageOptions &
   const language = chooseLanguage(options.acceptLanguage, options.language);
   const mediaType = chooseMediaType(options.accept);
   const composition = compose(notice, options, language);
-  const headers = HEADERS[language][mediaType];
-  if (mediaType === 'text/html') return { body: renderHtml(composition, notice, options), language, headers };
-  const { content } = composition;
-  const address = findAddress(notice, options);
-  const body =
-    mediaType === 'text/plain' ? composePlainText(content, address) : composeProblem(content, address, notice, options);
-  return { body, language, headers };
+  const body = composeBody(composition, mediaType, notice, options);
+  const { freshUntilSeconds } = composition.content;
+  return { body, language, headers: HEADERS[language][mediaType], freshUntilSeconds };
 }
 
-function renderHtml({ frame, content }: Composition, notice: NoticeDetails, { query, ...options }: NoticePageOptions) {
-  const address = composeAddress(findAddress(notice, options), content);
-  const links = query === undefined || query === '' ? frame.plainSwitch : composeQuerySwitch(notice, query, content);
-  return frame.beforeSwitch + links + frame.beforeAddress + address + frame.afterAddress;
+function composeBody(
+  { content, frame }: Composition,
+  mediaType: MediaType,
+  notice: NoticeDetails,
+  options: NoticePageOptions,
+): string {
+  const address = findAddress(notice, options);
+  if (mediaType === 'text/plain') return composePlainText(content, address);
+  if (mediaType !== 'text/html') return composeProblem(content, address, notice, options);
+  const links = options.query ? composeQuerySwitch(notice, options.query, content) : frame.plainSwitch;
+  return frame.beforeSwitch + links + frame.beforeAddress + composeAddress(address, content) + frame.afterAddress;
 }
 
 /** The query of a sealed URL tells about it, and a link without it leads past the rule: then there is no switch. */
@@ -113,7 +121,7 @@ function compose(notice: NoticeDetails, options: NoticePageOptions, language: La
 function isCurrent({ content, settings, fromSeconds }: Composition, options: NoticePageOptions): boolean {
   return (
     options.nowSeconds >= fromSeconds &&
-    options.nowSeconds < content.staleSeconds &&
+    options.nowSeconds < content.freshUntilSeconds &&
     options.help === settings.help &&
     options.operator === settings.operator &&
     options.categoryTitles === settings.categoryTitles

@@ -1,5 +1,6 @@
+import type { NoticeDetails } from '../url-rules.ts';
 import { LANGUAGE_TAGS, LANGUAGES, type Language } from './language-choice.ts';
-import type { CategoryTitles, HelpLinks, NoticeDetails, PageSettings } from './notice-details.ts';
+import type { CategoryTitles, HelpLinks, PageSettings } from './page-settings.ts';
 import { type Say, textsOf } from './page-text.ts';
 import { toLink, toPrintable } from './safe-text.ts';
 import { formatUtc, nextWording, wordDistance, wordInstant } from './time-wording.ts';
@@ -36,8 +37,8 @@ export interface PageContent {
   readonly help: { readonly tag: string; readonly links: readonly PageLink[] };
   readonly about: string;
   readonly privacy: string;
-  /** From when on distances in time read otherwise, in seconds. */
-  readonly staleSeconds: number;
+  /** When distances in time begin to read otherwise, in seconds since 1970 UTC; Infinity if never. */
+  readonly freshUntilSeconds: number;
 }
 
 /** Says what there is to say about `notice` in `language`. */
@@ -67,7 +68,7 @@ export function describeNotice(
     help: findHelp(settings.help, language),
     about: say('about', { operator }),
     privacy: say('privacy'),
-    staleSeconds: Math.min(...limits.map((seconds) => nextWording(seconds, nowSeconds))),
+    freshUntilSeconds: Math.min(...limits.map((seconds) => nextWording(seconds, nowSeconds))),
   };
 }
 
