@@ -35,3 +35,4 @@ const gateway = await Gateway.start({
   limits: { connectionsPerClient: 20_000, idleSeconds: start.idleSeconds },
 });
 console.log(JSON.stringify({ http: gateway.httpPort }));
+process.once('SIGTERM', () => process.exit());

@@ -23,6 +23,19 @@ const PROGRAMS = [
     debianPackage: 'golang-golang-x-mod-dev',
     suites: 'interop/go-log',
   },
+  { program: 'chromium', debianPackage: 'chromium', suites: 'gateway/notice-page-browser' },
+  {
+    program: 'Lohit Tamil',
+    file: '/usr/share/fonts/truetype/lohit-tamil/Lohit-Tamil.ttf',
+    debianPackage: 'fonts-lohit-taml',
+    suites: 'the Tamil page of gateway/notice-page-browser',
+  },
+  {
+    program: 'Droid Sans Fallback',
+    file: '/usr/share/fonts/truetype/droid/DroidSansFallbackFull.ttf',
+    debianPackage: 'fonts-droid-fallback',
+    suites: 'the Chinese page of gateway/notice-page-browser',
+  },
   { program: 'postgres', isPresent: hasPostgres, debianPackage: 'postgresql', suites: 'store, control on PostgreSQL' },
 ] as const;
 

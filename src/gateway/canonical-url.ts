@@ -3,7 +3,7 @@
  *
  * - percent-encoding: hex digits in capitals; characters that need no encoding (RFC 3986 §2.3, and `!'()*`, which
  *   `encodeURIComponent` leaves alone and sites link to in both spellings) are decoded; the other reserved characters stay as
- *   they are, so `%2F` is not `/`; everything else is encoded. Nothing is decoded twice.
+ *   they are, so `%2F` is not `/`; everything else is encoded, a stray `%` as well. Nothing is decoded twice.
  * - an empty query is no query; a fragment is never part of an address; userinfo neither.
  * - the trailing dot of the host goes, and its port when it is the scheme's own.
  * - slashes that follow one another in a path count as one. WHATWG tells `/a//b` and `/a/b` apart, but nginx and Apache serve
@@ -31,13 +31,16 @@ export function canonicalizeUrl(url: string): PageAddress | undefined {
   const parsed = new URL(url);
   if ((parsed.protocol !== 'http:' && parsed.protocol !== 'https:') || parsed.hostname === '') return undefined;
   const host = withoutDot(parsed.hostname);
-  if (host === '') return undefined;
+  if (!LABELS.test(host)) return undefined;
   const port = parsed.port === '' ? undefined : Number(parsed.port);
   return { host, port, paths: [canonicalizePath(parsed.pathname)], query: canonicalizeQuery(parsed.search) };
 }
 
 /** A host of letters, digits and hyphens in lower case with no A-label needs no parser; a last label of digits is no name. */
 const PLAIN_HOST = /^(?!.*xn--)(?:[a-z0-9](?:[a-z0-9-]*[a-z0-9])?\.)*[a-z](?:[a-z0-9-]*[a-z0-9])?$/;
+
+/** No label is empty. */
+const LABELS = /^[^.]+(?:\.[^.]+)*$/;
 
 /** What can stand in a host that a client sent; raw octets above 127 are UTF-8. No `@`, `/`, `?`, `#`, `\` or `:`. */
 const HOST_TEXT = /^[!$&'()*+,;=%A-Za-z0-9._~\x80-\uffff-]+$/;
@@ -53,7 +56,7 @@ function parseHost(text: string): string | undefined {
   const url = `http://${text}/`;
   if (!URL.canParse(url)) return undefined;
   const host = withoutDot(new URL(url).hostname);
-  return host === '' || /^[0-9.]+$/.test(host) ? undefined : host;
+  return LABELS.test(host) && !/^[0-9.]+$/.test(host) ? host : undefined;
 }
 
 function withoutDot(host: string): string {
@@ -100,12 +103,13 @@ function canonicalizeQuery(search: string): string {
   return normalizeEncoding(search.slice(1));
 }
 
-const ESCAPE_OR_OTHER = /%[0-9A-Fa-f]{2}|[^A-Za-z0-9._~!'()*:/?#[\]@$&+,;=%-]/g;
+const ESCAPE_OR_OTHER = /%[0-9A-Fa-f]{2}|[^A-Za-z0-9._~!'()*:/?#[\]@$&+,;=-]/g;
 const NEEDS_NO_ESCAPE = /[A-Za-z0-9._~!'()*-]/;
 
 /** Makes capitals of hex digits, decodes what needs no encoding, and encodes what is neither that nor reserved. */
 function normalizeEncoding(text: string): string {
   return text.replace(ESCAPE_OR_OTHER, (found) => {
+    // A stray '%' too: with what is decoded behind it, it would make an escape that nobody wrote.
     if (found.length < 3) return `%${found.charCodeAt(0).toString(16).toUpperCase().padStart(2, '0')}`;
     const character = String.fromCharCode(Number.parseInt(found.slice(1), 16));
     return NEEDS_NO_ESCAPE.test(character) ? character : found.toUpperCase();

@@ -123,9 +123,9 @@ export class HttpListener {
 
   #serve(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean): void {
     if (!this.#enterPipeline(request, response)) return;
-    if (!request.complete) this.#guard.watch(request);
     const destination = this.#judge(request, response);
     if (destination === undefined) return;
+    if (destination.head.body !== 0) this.#guard.watch(request);
     if (destination.hit !== undefined) return this.#sendNotice(request, response, destination.hit, expectsContinue);
     this.#exchange(request, response, destination, { expectsContinue });
   }
@@ -179,7 +179,7 @@ export class HttpListener {
     const { headers, body } = this.#parts.answers.compose(hit, request.headers, this.#parts.time().endSeconds);
     if (expectsContinue) response.shouldKeepAlive = false; // the client may send its body or not, and nobody can tell
     request.resume();
-    response.writeHead(451, 'Unavailable For Legal Reasons', headers).end(body);
+    response.writeHead(451, 'Unavailable For Legal Reasons', headers).end(body, 'latin1');
   }
 
   #exchange(
@@ -226,10 +226,12 @@ export class HttpListener {
 
   #onClientError(error: NodeJS.ErrnoException, socket: Duplex): void {
     const [status, text] = STATUS_OF[error.code ?? ''] ?? [400, 'Bad Request'];
-    const isProtocol = error.code?.startsWith('HPE_') || error.code === 'ERR_HTTP_REQUEST_TIMEOUT';
-    if (isProtocol) this.#parts.counters.http[status === 408 ? 'timed-out' : 'refused'] += 1;
     const pipeline = this.#pipelines.get(socket);
     const waiting = pipeline?.waiting ?? 0;
+    // Answered and counted already, for its head: the answer still has to get out.
+    if (waiting > 0 && pipeline!.last.writableEnded) return void (socket as Socket).destroySoon();
+    const isProtocol = error.code?.startsWith('HPE_') || error.code === 'ERR_HTTP_REQUEST_TIMEOUT';
+    if (isProtocol) this.#parts.counters.http[status === 408 ? 'timed-out' : 'refused'] += 1;
     // Between answers, or into one, a message would be taken for another's.
     const mayWrite = waiting === 0 || (waiting === 1 && !pipeline!.last.headersSent);
     if (!isProtocol || !mayWrite || !socket.writable) return void socket.destroy();

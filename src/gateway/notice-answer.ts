@@ -51,12 +51,13 @@ const KEPT_BYTES = 32 * 1024 * 1024;
 export interface NoticeAnswer {
   /** Names and values by turns, with a length. */
   readonly headers: string[];
-  readonly body: Buffer;
+  /** UTF-8, one character an octet (`latin1`): so Node joins it to the head and writes both at once. */
+  readonly body: string;
 }
 
 interface KeptPage {
   readonly headers: readonly string[];
-  readonly body: Buffer;
+  readonly body: string;
 }
 
 /** Makes 451 answers (RFC 7725) and keeps the pages: rendering one takes far longer than sending it. */
@@ -102,6 +103,6 @@ export class NoticeAnswers {
     const body = Buffer.from(page.html);
     const headers = ['Link', this.#link, 'Vary', page.vary ?? 'Accept-Language', 'Content-Type', page.contentType];
     headers.push('Content-Language', page.language, ...(page.headers ?? []), 'Content-Length', String(body.length));
-    return { headers, body };
+    return { headers, body: body.toString('latin1') };
   }
 }

@@ -24,6 +24,9 @@ export interface ExchangeSettings {
 /** Answers without a body, whatever the fields say. */
 const hasNoBody = (status: number, method: string | undefined) => method === 'HEAD' || status === 204 || status === 304;
 
+/** Bodies up to this are joined to the head of the answer. */
+const JOINED_BYTES = 8_192;
+
 /** Codes of undici and of the system that mean: nothing came in time. */
 const SLOW = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT', 'UND_ERR_CONNECT_TIMEOUT', 'ETIMEDOUT']);
 /** A kept connection was closed by the origin at the moment it was used again. */
@@ -45,6 +48,8 @@ export class OriginExchange implements Dispatcher.DispatchHandler {
   #body: RequestBody | undefined;
   #controller: Dispatcher.DispatchController | undefined;
   #timer: NodeJS.Timeout | undefined;
+  /** Length of the body while nothing of it was sent, or -1. */
+  #wholeBytes = -1;
   #isRetried = false;
   #isStarted = false;
   #isDone = false;
@@ -115,8 +120,10 @@ export class OriginExchange implements Dispatcher.DispatchHandler {
     }
     this.#isStarted = true;
     clearTimeout(this.#timer);
-    const isChunked = !hasNoBody(status, this.#request.method) && !hasLength(rawHeaders);
+    const length = findLength(rawHeaders);
+    const isChunked = length === undefined && !hasNoBody(status, this.#request.method);
     const fields = composeResponseHeaders(rawHeaders, isChunked && this.#request.httpVersion === '1.1');
+    if (length !== undefined) this.#wholeBytes = Number(length);
     // The rest of a body that nobody wants any more: the connection goes with it.
     if (!this.#request.complete) response.shouldKeepAlive = false;
     response.writeHead(status, text ?? '', fields);
@@ -132,6 +139,13 @@ export class OriginExchange implements Dispatcher.DispatchHandler {
   }
 
   onResponseData(controller: Dispatcher.DispatchController, chunk: Buffer): void {
+    if (chunk.length === this.#wholeBytes && chunk.length <= JOINED_BYTES) {
+      // One write of the head and a short body takes half the time of a vector of two.
+      this.#wholeBytes = -1;
+      this.#response.end(chunk.toString('latin1'), 'latin1');
+      return;
+    }
+    this.#wholeBytes = -1;
     if (this.#response.write(chunk)) return;
     controller.pause();
     // A client that takes nothing would hold the origin's connection for ever.
@@ -149,7 +163,7 @@ export class OriginExchange implements Dispatcher.DispatchHandler {
       for (let i = 0; i < trailers.length; i += 2) pairs.push([trailers[i]!, trailers[i + 1]!]);
       this.#response.addTrailers(pairs);
     }
-    this.#response.end();
+    if (!this.#response.writableEnded) this.#response.end();
     this.#finish('passed');
   }
 
@@ -215,11 +229,11 @@ function decodeFields(raw: unknown): string[] {
     : [];
 }
 
-function hasLength(rawHeaders: readonly string[]): boolean {
+function findLength(rawHeaders: readonly string[]): string | undefined {
   for (let i = 0; i < rawHeaders.length; i += 2) {
-    if (rawHeaders[i]!.length === 14 && rawHeaders[i]!.toLowerCase() === 'content-length') return true;
+    if (rawHeaders[i]!.length === 14 && rawHeaders[i]!.toLowerCase() === 'content-length') return rawHeaders[i + 1];
   }
-  return false;
+  return undefined;
 }
 
 /** Sends a short answer of the gateway's own and closes the connection. */

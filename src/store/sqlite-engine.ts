@@ -1,4 +1,4 @@
-import { closeSync, mkdirSync, openSync } from 'node:fs';
+import { accessSync, closeSync, constants, mkdirSync, openSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { DatabaseSync } from 'node:sqlite';
 import { setImmediate as nextTurn } from 'node:timers/promises';
@@ -39,7 +39,8 @@ export class SqliteEngine implements Engine {
   /** Opens the file; with `create` it is made when it is not there. */
   static async open(path: string, { create }: { create: boolean }): Promise<SqliteEngine> {
     if (create) mkdirSync(dirname(path), { recursive: true });
-    closeSync(openSync(path, create ? 'a' : 'r+', PRIVATE_MODE)); // SQLite gives the files beside it the same mode
+    if (create) createPrivately(path);
+    else accessSync(path, constants.R_OK | constants.W_OK);
     const database = new DatabaseSync(path, { timeout: 0, enableForeignKeyConstraints: true });
     try {
       // A transaction that was acknowledged survives a power cut only with FULL.
@@ -91,7 +92,7 @@ export class SqliteEngine implements Engine {
   /** The lock is SQLite's on a small file of its own, which the kernel releases when the process ends in whatever way. */
   async lock(name: string): Promise<(() => Promise<void>) | undefined> {
     const path = `${this.#path}.${name}.lock`;
-    closeSync(openSync(path, 'a', PRIVATE_MODE));
+    createPrivately(path);
     const database = new DatabaseSync(path, { timeout: 0 });
     try {
       database.exec('begin exclusive');
@@ -108,5 +109,17 @@ export class SqliteEngine implements Engine {
   async close(): Promise<void> {
     for (const { db } of this.#readers) await db.destroy();
     await this.writer.destroy(); // last, so that it can write the log back into the file
+  }
+}
+
+/**
+ * Makes a file for its owner alone, unless it is there; SQLite gives those beside it the same mode. One that is there is not
+ * opened: closing it again would free every lock that this process has on it (POSIX, fcntl).
+ */
+function createPrivately(path: string): void {
+  try {
+    closeSync(openSync(path, 'ax', PRIVATE_MODE));
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error;
   }
 }

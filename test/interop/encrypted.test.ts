@@ -168,7 +168,7 @@ describe.skipIf(!hasProgram('openssl'))('encrypted transports', () => {
       const { ede } = parseAnswer(await send(server, query));
       expect(ede?.code).toBe(16);
       expect(JSON.parse(ede!.text)).toMatchObject({ o: 'Example ISP', l: 'en', c: expect.any(Array) });
-      expect(ede!.text).not.toMatch(/[{,:] | [},]/);
+      expect(ede!.text).toBe(JSON.stringify(JSON.parse(ede!.text)));
     });
   });
 
@@ -221,7 +221,9 @@ describe.skipIf(!hasProgram('openssl'))('encrypted transports', () => {
     expect(seconds / 86_400).toBeLessThan(31);
   });
 
-  test('no client address is in the log', () => {
-    expect(server.node.log.join('')).not.toMatch(/127\.0\.0\.1:(?!\d+[^\d])/);
+  test('nothing is logged of queries and their clients', async () => {
+    const lines = server.node.log.length;
+    for (const [, send] of TRANSPORTS) await send(server, composeQuery('bad.example'));
+    expect(server.node.log.length).toBe(lines);
   });
 });

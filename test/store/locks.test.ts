@@ -40,6 +40,18 @@ describeEngines('a lock', ({ engine, open, makeTarget }) => {
     await release();
   });
 
+  it('stays with its holder when the same process asks for it again', async () => {
+    const target = await makeTarget();
+    const store = await open(target);
+    const release = await store.lock('sequencer');
+    expect(await store.lock('sequencer')).toBeUndefined();
+    const rival = startProgram(process.execPath, [PROGRAM, target, 'sequencer']);
+    const [told] = await rival.waitFor(/^\d+\n|the lock is taken/);
+    expect(told).toBe('the lock is taken');
+    rival.kill('SIGKILL');
+    await release!();
+  });
+
   it('of one database is none of another', async () => {
     const [one, other] = [await open(), await open()];
     const releases = [await one.lock('sequencer'), await other.lock('sequencer')];

@@ -1,7 +1,7 @@
 import { WartaError } from '../../base/errors.ts';
 import { formatInstant, secondsOf } from '../../register/time.ts';
 import type { Actor } from '../access/roles.ts';
-import { createDraft } from '../drafting/draft-record.ts';
+import { createDraft, findFreeReference } from '../drafting/draft-record.ts';
 import type { AppealRecord, DraftRecord, Json } from '../store.ts';
 import type { PlacedNotice } from '../view/register-view.ts';
 import type { AppealDesk } from './appeal-desk.ts';
@@ -112,11 +112,12 @@ async function draft(
   terms: { readonly [key: string]: Json },
 ): Promise<DraftRecord> {
   const number = (await tables.drafts.count({ appealReference: appeal.id, type })) + 1;
+  const stem = `${appeal.id}/${type[0].toUpperCase()}`;
   return createDraft(tables, services, actor, {
     type,
     appealReference: appeal.id,
     body: {
-      reference: `${appeal.id}/${type[0].toUpperCase()}${number}`,
+      reference: await findFreeReference(tables, type, appeal.authority, stem, number),
       reasons: { public: `Appeal ${appeal.id}: ${reasons}` },
       ...terms,
     },

@@ -17,6 +17,16 @@ export function seesSealed({ authority }: Actor, draft: DraftRecord): boolean {
 }
 
 /**
+ * Requires that someone may see the names of a draft.
+ *
+ * @throws {WartaError} `forbidden`.
+ */
+export function requireSight(actor: Actor, draft: DraftRecord): void {
+  if (!draft.sealed || seesSealed(actor, draft)) return;
+  throw new WartaError('forbidden', 'the names are sealed: they are for its authority alone');
+}
+
+/**
  * Returns a draft that someone may look at.
  *
  * @throws {WartaError} `not-found`, for another authority's as well: that it is there is not theirs to know.

@@ -1,9 +1,10 @@
 import { WartaError } from '../../base/errors.ts';
 import { type Authority, RELEASE_TYPES } from '../../register/authorities.ts';
 import { hashHex } from '../../register/canonical.ts';
-import type { Statement } from '../../register/statement.ts';
-import { checkContent, checkTargets } from '../../register/verify-statement.ts';
+import { type Change, reachOf } from '../../register/statement.ts';
+import { checkContent, checkTargets, isChange } from '../../register/verify-statement.ts';
 import type { Actor } from '../access/roles.ts';
+import { refuseSealedNames } from '../appeals/sealed-names.ts';
 import type { ApprovalRecord, DraftRecord, Json } from '../store.ts';
 import type { RegisterView } from '../view/register-view.ts';
 import { composeStatement } from './compose-statement.ts';
@@ -69,7 +70,8 @@ export async function approveDraft(
   const authority = readiness.trust.authorities.byId.get(draft.authority);
   requireOtherPerson(actor, draft, authority);
   requireState(draft, 'approved', 'proposed');
-  const role = draft.type === 'notice' ? requireApprovingOfficer(actor, authority, nowSeconds) : roleOf(actor);
+  const isRelease = RELEASE_TYPES.has(draft.type);
+  const role = isRelease ? roleOf(actor) : requireApprovingOfficer(actor, authority, nowSeconds);
   const approvals = [...draft.approvals, { officer: actor.id, role, atSeconds: nowSeconds }];
   if (draft.type !== 'notice') return fixPayload(step, draft, approvals, readiness, register);
   const report = requireReport(readiness, draft);
@@ -93,13 +95,16 @@ function requireOtherPerson(actor: Actor, draft: DraftRecord, authority: Authori
   }
 }
 
-/** A notice whose approver authorities.json does not know is void at every node; one who has left approves nothing more. */
+/**
+ * A notice whose approver authorities.json does not know is void at every node; one who has left approves nothing more that
+ * blocks.
+ */
 function requireApprovingOfficer({ id }: Actor, authority: Authority | undefined, nowSeconds: number): string {
   const officer = authority?.officers.find((one) => one.id === id);
   const isValid =
     officer !== undefined && officer.validFromSeconds <= nowSeconds && nowSeconds < officer.validUntilSeconds;
   if (isValid && officer.role === 'approving-officer') return officer.role;
-  const reason = `authorities.json lists no approving officer ${id} for now: only such may approve a notice or override`;
+  const reason = `authorities.json lists no approving officer ${id} for now: only such may approve what blocks, or override`;
   throw new WartaError('forbidden', reason);
 }
 
@@ -131,21 +136,31 @@ function composeJudged(
 ): Buffer {
   const { statement, payload } = composeStatement(draft, approvals, annex, nowSeconds);
   checkContent(statement, trust);
-  if (statement.type === 'variation') requireNothingUnsealed(statement, register);
   const authority = trust.authorities.byId.get(statement.authority)!;
   const verified = { ...UNSIGNED, statement, authority, id: hashHex(payload), integratedAtSeconds: nowSeconds };
   checkTargets(verified, (id) => findWithEntries(register, id));
+  if (isChange(verified)) requireNothingUnsealed(verified.statement, register);
   return payload;
 }
 
-/** A variation of a sealed notice is public: it must not spell out names below an entry. */
-function requireNothingUnsealed({ notice, exclude }: Variation, register: RegisterView): void {
-  if (exclude === undefined || !register.findNotice(notice)?.verified.statement.annex.sealed) return;
-  const reason = 'exclude: would publish names below a sealed entry: remove the entry instead';
-  throw new WartaError('statement-out-of-scope', reason);
+/** A change of a sealed notice is public: neither what it excludes nor its words may spell out a name. */
+function requireNothingUnsealed(change: Change, register: RegisterView): void {
+  const resumed = change.type === 'resumption' ? register.find(change.target)?.verified : undefined;
+  const id = reachOf(resumed !== undefined && isChange(resumed) ? resumed.statement : change)?.notice;
+  const notice = id === undefined ? undefined : register.findNotice(id)?.verified;
+  if (!notice?.statement.annex.sealed) return;
+  if (change.type === 'variation' && change.exclude !== undefined) {
+    const reason = 'exclude: would publish names below a sealed entry: remove the entry instead';
+    throw new WartaError('statement-out-of-scope', reason);
+  }
+  for (const text of textsIn(change)) refuseSealedNames(text, notice.entries);
 }
 
-type Variation = Extract<Statement, { type: 'variation' }>;
+/** Yields every text in a value. */
+function* textsIn(value: unknown): Generator<string> {
+  if (typeof value === 'string') yield value;
+  else if (typeof value === 'object' && value !== null) for (const one of Object.values(value)) yield* textsIn(one);
+}
 
 /** What checking the targets of a statement does not ask for. */
 const UNSIGNED = { name: 'draft', signedAtSeconds: 0, signers: [], startSeconds: 0, endSeconds: 0 };
@@ -162,7 +177,8 @@ export function returnDraft({ tables, nowSeconds }: Step, draft: DraftRecord): P
 }
 
 /**
- * Overrides the refusals of a check, with a reason that will be in the signed statement for all to see.
+ * Overrides the refusals of a check, with a reason that will be in the signed statement for all to see. Approvals that were
+ * given before are gone: they were of a statement without it.
  *
  * @throws {WartaError} `self-approval` by who drafted it, `draft-state`, `forbidden`, `request-invalid` when the last pre-flight has no
  *   such refusal, or only such as nobody can override; `conflict` when it is overridden already.
@@ -185,7 +201,7 @@ export async function overrideCheck(
   }
   if (overriddenIn(draft)(check)) throw new WartaError('conflict', `${check} is overridden already`);
   const overrides = [...draft.overrides, { check, officer: actor.id, reason }];
-  const changes = { overrides, preflight: report as unknown as Json, updatedSeconds: nowSeconds };
+  const changes = { overrides, approvals: [], preflight: report as unknown as Json, updatedSeconds: nowSeconds };
   return tables.drafts.update(draft.id, changes, draft.version);
 }
 

@@ -7,7 +7,7 @@ import type { ControlServices } from '../services.ts';
 import type { AnnexRecord, ApprovalRecord, DraftRecord } from '../store.ts';
 import { Turns } from '../view/turns.ts';
 import { composeFields } from './compose-statement.ts';
-import { findDraft } from './draft-access.ts';
+import { findDraft, requireSight } from './draft-access.ts';
 import type { DraftType } from './draft-body.ts';
 import type { PreflightReport } from './draft-view.ts';
 import { tabulateAnnex } from './entries/annex-pages.ts';
@@ -50,6 +50,8 @@ export async function prepareStep(services: ControlServices, query: ReadinessQue
     };
   });
   if (draft.state !== 'draft' && draft.state !== 'proposed') return { trust };
+  // What it looks up may leave this process, and how long it takes says something too.
+  requireSight(actor, draft);
   const report = await lookOver(services, trust, draft, annex, nowSeconds, askNames);
   return { trust, version: draft.version, annex: annex && withoutBytes(annex), report };
 }

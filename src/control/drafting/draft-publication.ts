@@ -2,7 +2,7 @@ import { WartaError } from '../../base/errors.ts';
 import { RELEASE_TYPES } from '../../register/authorities.ts';
 import { composeCanonical } from '../../register/canonical.ts';
 import { PAYLOAD_TYPE } from '../../register/envelope.ts';
-import { checkStatement, checkTargets, requiredSignatures } from '../../register/verify-statement.ts';
+import { checkStatement, checkTargets, isNotice, requiredSignatures } from '../../register/verify-statement.ts';
 import type { DraftRecord, PublicationRecord } from '../store.ts';
 import type { RegisterView } from '../view/register-view.ts';
 import { requireState } from './draft-access.ts';
@@ -50,6 +50,9 @@ export async function publishDraft(
   const envelope = composeEnvelope(draft);
   const verified = checkStatement({ name: id, envelope, integratedAtSeconds: nowSeconds }, trust);
   checkTargets(verified, (target) => findWithEntries(register, target));
+  if (isNotice(verified) && verified.endSeconds <= nowSeconds) {
+    throw new WartaError('draft-state', 'its term has ended before it was published: return it and give new dates');
+  }
   if (register.find(id) !== undefined)
     throw new WartaError('statement-replayed', `the log has statement ${id} already`);
   if (trust.expired && !RELEASE_TYPES.has(draft.type)) {

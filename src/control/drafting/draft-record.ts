@@ -68,9 +68,28 @@ export async function createDraft(
   return draft;
 }
 
+/**
+ * Returns the first free reference of a stem and a number. For drafts whose reference nobody chooses: that somebody took it
+ * must not keep them from being made.
+ */
+export async function findFreeReference(
+  tables: Tables,
+  type: DraftType,
+  authority: string,
+  stem: string,
+  first = 1,
+): Promise<string> {
+  let number = first;
+  while (await isReferenceTaken(tables, type, authority, `${stem}${number}`)) number++;
+  return `${stem}${number}`;
+}
+
+async function isReferenceTaken(tables: Tables, type: DraftType, authority: string, reference: string) {
+  return (await tables.drafts.count({ type, authority, reference, state: { in: LIVE } })) > 0;
+}
+
 async function requireFreeReference(tables: Tables, type: DraftType, authority: string, reference: string) {
-  const where = { type, authority, reference, state: { in: LIVE } };
-  if ((await tables.drafts.count(where)) === 0) return;
+  if (!(await isReferenceTaken(tables, type, authority, reference))) return;
   throw new WartaError('conflict', `another draft of a ${type} has the reference ${reference}: choose another`);
 }
 

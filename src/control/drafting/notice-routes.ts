@@ -1,10 +1,11 @@
 import { z } from 'zod';
 import { WartaError } from '../../base/errors.ts';
 import { reference, slug, text } from '../../register/fields.ts';
+import type { Actor } from '../access/roles.ts';
 import { type AddRoute, cutPage, requireMatch } from '../http/route.ts';
 import type { ControlServices } from '../services.ts';
 import type { AnnexRecord, DraftRecord, Tables } from '../store.ts';
-import { findDraft, findOwnDraft, requireDrafter, requireState, seesSealed } from './draft-access.ts';
+import { findDraft, findOwnDraft, requireDrafter, requireSight, requireState } from './draft-access.ts';
 import { keepReport, overrideCheck } from './draft-approval.ts';
 import { approvalsNeeded, overriddenIn, prepareStep, requireReport } from './draft-preflight.ts';
 import { createDraft, removeAnnex } from './draft-record.ts';
@@ -94,7 +95,7 @@ function addEntryRoutes(add: AddRoute, services: ControlServices, composer: Entr
     response: z.object({ items: z.array(previewSchema), next: z.string().optional() }),
     async handle({ tables, actor, params, query: { limit, cursor = '0' } }) {
       const draft = await findDraft(tables, 'notice', params.id, actor);
-      const { bytes } = await requireAnnex(tables, draft, seesSealed(actor, draft));
+      const { bytes } = await requireAnnex(tables, draft, actor);
       const from = Number(cursor);
       const { items, next } = cutPage(previewEntries(bytes, from, limit + 1), limit);
       return { body: { items, ...(next !== undefined && { next: String(from + limit) }) }, version: draft.version };
@@ -108,7 +109,7 @@ function addEntryRoutes(add: AddRoute, services: ControlServices, composer: Entr
     params: draftParams,
     async handle({ tables, actor, params }) {
       const draft = await findDraft(tables, 'notice', params.id, actor);
-      const { bytes } = await requireAnnex(tables, draft, seesSealed(actor, draft));
+      const { bytes } = await requireAnnex(tables, draft, actor);
       const headers = { 'content-type': 'application/jsonl' };
       return { body: Buffer.from(bytes), version: draft.version, headers };
     },
@@ -118,7 +119,7 @@ function addEntryRoutes(add: AddRoute, services: ControlServices, composer: Entr
 /** Finds a draft whose names the actor may replace. */
 async function requireOpenDraft(
   tables: Tables,
-  call: { actor: Parameters<typeof findOwnDraft>[3]; ifMatch?: number },
+  call: { actor: Actor; ifMatch?: number },
   id: string,
 ): Promise<DraftRecord> {
   const draft = await findOwnDraft(tables, 'notice', id, call.actor);
@@ -142,9 +143,8 @@ function parseType(header: string | string[] | undefined): EntryType {
   return known;
 }
 
-async function requireAnnex(tables: Tables, draft: DraftRecord, maySee: boolean): Promise<AnnexRecord> {
-  if (draft.sealed && !maySee)
-    throw new WartaError('forbidden', 'the names are sealed: they are for its authority alone');
+async function requireAnnex(tables: Tables, draft: DraftRecord, actor: Actor): Promise<AnnexRecord> {
+  requireSight(actor, draft);
   const annex = draft.annexDigest === null ? undefined : await tables.annexes.get(draft.annexDigest);
   if (annex === undefined) throw new WartaError('not-found', 'no names are listed: upload them');
   return annex;
@@ -174,7 +174,6 @@ function addPreflightRoutes(add: AddRoute, services: ControlServices): void {
       if (actor.authority !== draft.authority) {
         // An auditor's look leaves no trace in the draft.
         requireState(draft, 'looked over', 'draft', 'proposed');
-        if (draft.sealed) throw new WartaError('forbidden', 'the names are sealed: they are for its authority alone');
         const report = requireReport(readiness, draft);
         return { body: composeReport(report, draft), version: draft.version, audit: 'nothing changed' };
       }

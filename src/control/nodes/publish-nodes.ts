@@ -1,11 +1,15 @@
 import { WartaError } from '../../base/errors.ts';
 import type { EnrolledNode } from '../../register/receipt.ts';
+import { hashRecord } from '../http/route.ts';
 import type { NodesFile } from '../publishing/nodes-file.ts';
-import type { Store, Tables } from '../store.ts';
+import type { NodeRecord, Store, Tables } from '../store.ts';
 import { listAll } from './list-all.ts';
 
 /** Attempts while other processes write the file too; the next look at it puts right what is still wrong then. */
 const ATTEMPTS = 5;
+
+/** Who the trail of changes names for what the server does on its own. */
+const SYSTEM = 'system';
 
 /** Lists the nodes whose receipts and credentials count. */
 export async function listEnrolledNodes(tables: Pick<Tables, 'nodes'>): Promise<EnrolledNode[]> {
@@ -46,9 +50,14 @@ export async function adoptNodes(
   return store.transaction(async (tables) => {
     if ((await tables.nodes.count()) > 0) return 0;
     for (const { licensee, node, publicKey } of nodes) {
-      await tables.nodes.insert({
+      const record: NodeRecord = {
         ...{ id: `${licensee}/${node}`, licensee, node, publicKey },
-        ...{ enrolledBy: 'system', enrolledSeconds: nowSeconds, revokedSeconds: null, version: 1 },
+        ...{ enrolledBy: SYSTEM, enrolledSeconds: nowSeconds, revokedSeconds: null, version: 1 },
+      };
+      await tables.nodes.insert(record);
+      await tables.audit.append({
+        ...{ atSeconds: nowSeconds, actor: SYSTEM, role: SYSTEM, action: 'take over a node of the register' },
+        ...{ subject: `nodes/${record.id}`, reason: null, beforeHash: null, afterHash: hashRecord(record) },
       });
       if ((await tables.licensees.get(licensee)) !== undefined) continue;
       await tables.licensees.insert({

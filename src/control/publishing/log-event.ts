@@ -9,6 +9,10 @@ export function tellEvent(log: Logger, event: LogEvent): void {
     return;
   }
   const { error } = event;
+  if (error instanceof AggregateError) {
+    for (const one of error.errors) tellEvent(log, { ...event, error: one });
+    return;
+  }
   const what = event.kind === 'failed' ? `the ${event.what} failed and is tried again: ` : '';
   if (error instanceof WartaError) log.warn({ code: error.code }, `${what}${error.message}`);
   else log.error({ err: error }, `${what}${describeError(error)}`);

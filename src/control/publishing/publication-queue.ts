@@ -1,5 +1,5 @@
 import type { Clock } from '../../base/clock.ts';
-import { describeError, WartaError } from '../../base/errors.ts';
+import { describeError, type ErrorCode, WartaError } from '../../base/errors.ts';
 import { hashRecord } from '../http/route.ts';
 import type { EventSink, PublicationSink } from '../services.ts';
 import type { DraftRecord, PublicationRecord, Store, Tables } from '../store.ts';
@@ -23,6 +23,9 @@ const BATCH = 16;
 
 /** A publication that failed waits twice as long after each attempt, up to this. */
 const MAX_WAIT_SECONDS = 60;
+
+/** A refusal that passes by itself: the clock of the process that had the sequencer before was ahead of this one's. */
+const PASSING: ErrorCode = 'statement-backdated';
 
 /** Who the audit trail names for what the sequencer did. */
 const SEQUENCER = 'sequencer';
@@ -112,7 +115,7 @@ export class PublicationQueue implements PublicationSink {
       );
       await this.#settle(publication, await append(publisher, publication, annex?.bytes));
     } catch (error) {
-      if (!(error instanceof WartaError) || !/^(statement|annex)-/.test(error.code)) {
+      if (!(error instanceof WartaError) || error.code === PASSING || !/^(statement|annex)-/.test(error.code)) {
         onFault?.(error);
         await this.#postpone(publication);
         return;

@@ -35,6 +35,8 @@ const CHORES_MILLIS = 60_000;
 /** Name of the lock in the store. */
 const LOCK = 'sequencer';
 
+const LOST = 'the connection that held the sequencer is lost: trying for it again';
+
 /** What a process has while it has the sequencer. */
 interface Holding {
   readonly site: LogSite;
@@ -53,6 +55,7 @@ export class SequencerSeat implements PublicationSink {
   #timer: NodeJS.Timeout | undefined;
   #trying: Promise<void> = Promise.resolve();
   #chores: Promise<void> = Promise.resolve();
+  #losing: Promise<void> = Promise.resolve();
   #stopped = true;
 
   constructor(options: SequencerSeatOptions) {
@@ -75,6 +78,7 @@ export class SequencerSeat implements PublicationSink {
     this.#stopped = true;
     clearTimeout(this.#timer);
     await this.#trying;
+    await this.#losing;
     await this.#leave();
   }
 
@@ -91,11 +95,16 @@ export class SequencerSeat implements PublicationSink {
 
   async #take(): Promise<void> {
     const { store, config, clock, witnesses, onEvent, events, chores } = this.#options;
-    const release = await store.lock(LOCK, () => void this.#lose());
+    let isLost = false;
+    const release = await store.lock(LOCK, () => {
+      isLost = true;
+      if (this.#holding !== undefined) this.#losing = this.#lose();
+    });
     if (release === undefined) return;
     let site: LogSite | undefined;
     try {
       site = await LogSite.open(config, { clock, witnesses, onEvent });
+      if (isLost) throw new WartaError('store-failed', LOST);
       const onFault = (error: unknown) => this.#tell(error);
       const queue = new PublicationQueue({ store, publisher: site.publisher, events, clock, onFault });
       const timer = chores && setInterval(() => this.#doChores(chores), CHORES_MILLIS);
@@ -113,8 +122,8 @@ export class SequencerSeat implements PublicationSink {
 
   /** The connection that held the lock is gone: another process may have it by now. */
   async #lose(): Promise<void> {
-    this.#tell(new WartaError('store-failed', 'the connection that held the sequencer is lost: trying for it again'));
-    await this.#leave();
+    this.#tell(new WartaError('store-failed', LOST));
+    await this.#leave().catch((error) => this.#tell(error));
     if (!this.#stopped) await this.#try();
   }
 

@@ -1,7 +1,7 @@
 import { formatInstant } from '../../register/time.ts';
 import type { Actor } from '../access/roles.ts';
 import { SYSTEM } from '../drafting/draft-access.ts';
-import { createDraft } from '../drafting/draft-record.ts';
+import { createDraft, findFreeReference } from '../drafting/draft-record.ts';
 import { hashRecord } from '../http/route.ts';
 import type { ControlServices } from '../services.ts';
 import type { Tables } from '../store.ts';
@@ -52,11 +52,12 @@ async function draftStay(
 ): Promise<void> {
   const system: Actor = { id: SYSTEM, roles: new Set(['public']), authority };
   const reviewBy = formatInstant(dueSeconds);
+  const stem = `review-${verified.id.slice(0, DIGEST_SHOWN)}/S`;
   const draft = await createDraft(tables, services, system, {
     type: 'stay',
     appealReference: null,
     body: {
-      reference: `review-${verified.id.slice(0, DIGEST_SHOWN)}/S1`,
+      reference: await findFreeReference(tables, 'stay', authority, stem),
       reasons: { public: `Notice ${verified.statement.reference} was to be reviewed by ${reviewBy} and was not.` },
       target: { notice: verified.id },
       from: 'now',

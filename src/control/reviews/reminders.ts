@@ -54,6 +54,7 @@ export async function lookForReminders(tables: Tables, services: ControlServices
 
 function noticeDues({ register }: ControlServices, nowSeconds: number): Due[] {
   return register.notices().flatMap((notice) => {
+    if (notice.verified.endSeconds <= nowSeconds) return []; // over by its own term: most are, in the end
     const changes = register.changesOf(notice.verified.id);
     if (changes.length === 0 && !isNear(notice, nowSeconds)) return [];
     const standing = register.standingOf(notice.verified.id, nowSeconds);

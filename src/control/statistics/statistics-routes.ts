@@ -115,17 +115,17 @@ class AnswerCache {
     const known = this.#answers.get(key);
     if (known !== undefined) return known;
     if (this.#answers.size >= ANSWERS_KEPT) this.#answers.delete(this.#answers.keys().next().value!);
-    const answer = this.#compose(query, isCsv, nowSeconds);
+    const answer = this.#compose(tables, query, isCsv, nowSeconds);
     this.#answers.set(key, answer);
     answer.catch(() => this.#answers.delete(key));
     return answer;
   }
 
-  /** Reads in a state of its own: others wait for the answer too, and the first one's may be over by then. */
-  async #compose(query: StatisticsQuery, isCsv: boolean, nowSeconds: number): Promise<Answer> {
-    const { store, register } = this.#services;
+  /** Reads in the state of whoever asked first, who waits for the answer as everyone else does. */
+  async #compose(tables: Tables, query: StatisticsQuery, isCsv: boolean, nowSeconds: number): Promise<Answer> {
+    const { register } = this.#services;
     const treeSize = register.size;
-    const statistics = await store.read((tables) => countFigures(tables, register, query, nowSeconds));
+    const statistics = await countFigures(tables, register, query, nowSeconds);
     if (isCsv) return { text: composeStatisticsCsv(query, statistics), type: 'text/csv; charset=utf-8' };
     const { rows, total, sealed } = statistics;
     const body: z.input<typeof statisticsSchema> = {

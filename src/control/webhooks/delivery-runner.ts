@@ -3,6 +3,7 @@ import { Agent, request } from 'undici';
 import type { Clock } from '../../base/clock.ts';
 import { describeError } from '../../base/errors.ts';
 import { DAY_SECONDS } from '../../register/time.ts';
+import { hashRecord } from '../http/route.ts';
 import { listAll } from '../nodes/list-all.ts';
 import type { DeliveryRecord, Store, Tables, WebhookRecord } from '../store.ts';
 import { composeWebhookHeaders } from './webhook-signature.ts';
@@ -159,7 +160,7 @@ export class DeliveryRunner {
     await this.#options.store.transaction(async (tables) => {
       if ((await tables.deliveries.get(delivery.id)) === undefined) return; // its webhook was deleted meanwhile
       await tables.deliveries.update(delivery.id, changes);
-      if (attempt.status === GONE) await disable(tables, webhook);
+      if (attempt.status === GONE) await disable(tables, webhook, this.#nowSeconds());
     });
     this.#options.onAttempt?.(changes.state === 'waiting' ? 'failed' : changes.state);
     return attempt.error === null || webhook.disabled;
@@ -250,9 +251,14 @@ async function listDue(tables: Tables, nowSeconds: number): Promise<DueQueue[]> 
   return queues;
 }
 
-async function disable(tables: Tables, { id }: WebhookRecord): Promise<void> {
-  const webhook = await tables.webhooks.get(id);
-  if (webhook !== undefined && !webhook.disabled) await tables.webhooks.update(id, { disabled: true });
+async function disable(tables: Tables, { id }: WebhookRecord, atSeconds: number): Promise<void> {
+  const before = await tables.webhooks.get(id);
+  if (before === undefined || before.disabled) return;
+  const after = await tables.webhooks.update(id, { disabled: true });
+  await tables.audit.append({
+    ...{ atSeconds, actor: 'system', role: 'system', action: 'disable a webhook', subject: `webhooks/${id}` },
+    ...{ reason: `its receiver answered ${GONE}`, beforeHash: hashRecord(before), afterHash: hashRecord(after) },
+  });
 }
 
 /** Says why no answer came, without anything that the other side could have put into it. */

@@ -65,8 +65,8 @@ export function chooseLanguage(acceptLanguage: string | undefined, chosen?: stri
   return LANGUAGES.find((language) => !refused.includes(language)) ?? LANGUAGES[0];
 }
 
-/** A query longer than this is not repeated in four links: the page would outgrow its bound. */
-const MAX_QUERY_CHARACTERS = 1000;
+/** A query longer than this is not repeated in four links: full of `&`, the page would outgrow its bound. */
+const MAX_QUERY_CHARACTERS = 400;
 
 /**
  * Returns the query of the link to the page in `language`, given the query of the request without `?`, or `undefined` when
@@ -74,10 +74,10 @@ const MAX_QUERY_CHARACTERS = 1000;
  * would lead past the rule to the origin.
  */
 export function composeLanguageQuery(query: string, language: Language): string | undefined {
-  if (query.length > MAX_QUERY_CHARACTERS) return undefined;
   if (query === '') return `${PARAMETER}=${language}`;
-  const { search } = new URL(`http://host/?${query.replaceAll('#', '%23')}`);
-  return `${search.slice(1)}&${PARAMETER}=${language}`;
+  if (query.length > MAX_QUERY_CHARACTERS) return undefined;
+  const normal = new URL(`http://host/?${query.replaceAll('#', '%23')}`).search.slice(1);
+  return normal.length > MAX_QUERY_CHARACTERS ? undefined : `${normal}&${PARAMETER}=${language}`;
 }
 
 /** The parameter that `composeLanguageQuery` adds, at the end of a query. */

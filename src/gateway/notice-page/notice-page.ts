@@ -31,7 +31,7 @@ export interface NoticePageOptions extends PageSettings {
 }
 
 /** What goes with the page in every form. Names of headers are in lower case. */
-interface PageFrame {
+interface PageDelivery {
   readonly language: Language;
   readonly headers: Readonly<Record<string, string>>;
   /** When the page begins to read otherwise, in seconds since 1970 UTC: nobody may keep it for longer. */
@@ -39,12 +39,12 @@ interface PageFrame {
 }
 
 /** The page as HTML. */
-export interface NoticePage extends PageFrame {
+export interface NoticePage extends PageDelivery {
   readonly html: string;
 }
 
 /** The page in the form that was asked for. */
-export interface NoticeReply extends PageFrame {
+export interface NoticeReply extends PageDelivery {
   readonly body: string;
 }
 

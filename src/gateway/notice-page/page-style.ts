@@ -26,7 +26,7 @@ body {
 a { color: var(--link); text-underline-offset: .15em; }
 a:focus-visible { outline: 3px solid var(--link); outline-offset: 2px; }
 header, main, footer { max-width: 44rem; margin: 0 auto; padding: 0 1.25rem; }
-nav ul { display: flex; flex-wrap: wrap; gap: 0 1.25rem; margin: 0; padding: .5rem 0; list-style: none; }
+nav ul { display: flex; flex-wrap: wrap; gap: 0 1rem; margin: 0; padding: .5rem 0; list-style: none; font-size: .95rem; }
 nav a { display: inline-block; padding: .35rem 0; }
 nav a[aria-current] { color: var(--text); font-weight: 600; text-decoration: none; border-bottom: 2px solid var(--band); }
 main { background: var(--sheet); border: 1px solid var(--line); border-top: .3rem solid var(--band); padding-bottom: 1.5rem; }

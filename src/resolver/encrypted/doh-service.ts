@@ -299,9 +299,12 @@ class Http2Request implements HttpRequest {
   }
 
   refuse(status: DohStatus): void {
-    this.stream.respond({ ':status': status, 'content-length': '0', ...ALLOW[status] }, { endStream: true });
-    // What is still to come of the body is not wanted (RFC 9113 §8.1).
-    if (!this.stream.readableEnded) this.stream.close(constants.NGHTTP2_NO_ERROR);
+    const { stream } = this;
+    stream.respond({ ':status': status, 'content-length': '0', ...ALLOW[status] }, { endStream: true });
+    if (stream.endAfterHeaders) return;
+    // What is still to come of the body is not wanted (RFC 9113 §8.1). A reset at once would take the response with it.
+    stream.resume();
+    setImmediate(() => setImmediate(() => stream.close(constants.NGHTTP2_NO_ERROR)));
   }
 }
 

@@ -155,6 +155,8 @@ export class TlsListener {
     socket.once('secure', () => {
       clearTimeout(attempt.timer);
       attempt.failure = undefined;
+      // What tls.Server does here; as long as it is set node:http2 waits for a handshake that is over.
+      Object.assign(socket, { secureConnecting: false });
       counters.connections++;
       socket.once('close', () => {
         counters.connections--;

@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { AppealsRig, DAY, HOUR } from './appeals-rig.ts';
+import { createDraft } from '../../../src/control/drafting/draft-record.ts';
+import { AppealsRig, actorOf, DAY, HOUR } from './appeals-rig.ts';
 
 let rig: AppealsRig;
 let notice: string;
@@ -54,6 +55,19 @@ describe('a decision', () => {
       { type: 'revocation', state: 'in-preparation', draft: { id: draft!.id, state: 'draft' } },
     ]);
     expect(rig.events.at(-1)).toMatchObject({ event: 'appeal.decided', data: { reference, outcome: 'overturned' } });
+  });
+
+  it('cannot be held up by another draft under the reference that its own would have', async () => {
+    const { reference } = await rig.bring(notice, 'assessed', { entries: ['a.example'] });
+    await rig.store.transaction((tables) =>
+      createDraft(tables, rig.services, actorOf('drafter'), {
+        type: 'revocation',
+        body: { reference: `${reference}/R1`, notice },
+      }),
+    );
+    const answer = await rig.act(reference, 'decide', { outcome: 'overturned', reasons: 'Wrong site.' });
+    expect(answer.status, answer.text).toBe(200);
+    expect((await rig.draftsOf(reference)).map((draft) => draft.reference)).toEqual([`${reference}/R2`]);
   });
 
   it('varied drafts the variation', async () => {

@@ -168,6 +168,24 @@ describe('four eyes', () => {
     });
   });
 
+  it('does not take it of a resumption either, which blocks anew', async () => {
+    const stay = await drafting.stay('reviewer');
+    await drafting.expectOk(drafting.step('reviewer', 'stays', stay.id, 'propose'));
+    await drafting.expectOk(drafting.sign('stays', stay.id, 'reviewer', undefined, 'reviewer'));
+    await drafting.expectOk(drafting.step('reviewer', 'stays', stay.id, 'publish'));
+    const { statementId: target } = await drafting.settle('stays', stay.id);
+    const { id } = await drafting.open('resumptions', { reasons: { public: 'Lifted.' }, target, from: 'now' });
+    await drafting.expectOk(drafting.step('drafter', 'resumptions', id, 'propose'));
+    const limitThree = (validUntil: string) =>
+      desk.register.changeAuthorities((file) => {
+        file.authorities[0]!.officers.find((officer) => officer.id === 'three')!.validUntil = validUntil;
+      });
+    limitThree(formatInstant(desk.register.nowSeconds));
+    expect(said(await drafting.step('three', 'resumptions', id, 'approve'))).toBe('403 forbidden');
+    limitThree('2090-01-01T00:00:00Z');
+    expect(said(await drafting.step('three', 'resumptions', id, 'approve'))).toBe('approved');
+  });
+
   it('knows the same key under another name', async () => {
     desk.register.changeAuthorities((file) => {
       const { officers } = file.authorities[0]!;
@@ -229,11 +247,29 @@ describe('a draft of the server itself', () => {
   });
 });
 
-describe('a variation of a sealed notice', () => {
-  it('does not spell out names', async () => {
+describe('a change of a sealed notice', () => {
+  let notice: string;
+  beforeAll(async () => {
     const { id } = await drafting.notice('subtree secret.example', { sealed: true });
     await drafting.publish('notices', id);
-    const { statementId: notice } = await drafting.settle('notices', id);
+    notice = (await drafting.settle('notices', id)).statementId;
+  });
+
+  it.each([
+    ['reasons', 'revocations', () => ({ notice, reasons: { public: 'See\nwww.Secret[.]example, now clean.' } })],
+    ['order', 'stays', () => ({ ...STAY, target: { notice }, order: { by: 'Court', reference: 'secret.example' } })],
+  ] as const)('does not have a name in its %s', async (_where, collection, fields) => {
+    const draft = await drafting.open(collection, { from: 'now', ...fields() }, 'reviewer');
+    expect(said(await drafting.step('reviewer', collection, draft.id, 'propose'))).toBe('400 request-invalid');
+    const reasons = { public: 'Entry e0000001 is clean now, says example.org.' };
+    const named = { reasons, order: { by: 'Court', reference: '1' } };
+    const changes = collection === 'stays' ? named : { reasons };
+    const headers = { 'if-match': '"1"' };
+    await drafting.expectOk(desk.send('reviewer', 'PATCH', `/v1/${collection}/${draft.id}`, changes, headers));
+    expect(said(await drafting.step('reviewer', collection, draft.id, 'propose'))).toBe('approved');
+  });
+
+  it('does not spell out what it excludes', async () => {
     const exclude = [{ entry: 'e0000001', names: ['ok.secret.example'] }];
     const fields = { reasons: { public: 'x' }, notice, from: 'now', exclude };
     const draft = await drafting.open('variations', fields, 'reviewer');

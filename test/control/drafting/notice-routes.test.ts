@@ -160,6 +160,22 @@ describe('the pre-flight of a draft', () => {
     expect((await drafting.read('notices', id)).body).toMatchObject({ version, preflight: null });
   });
 
+  it('of a sealed notice sends no name to a resolver for an auditor', async () => {
+    const asked: string[] = [];
+    const askName = async (name: string) => {
+      asked.push(name);
+      return 'alive';
+    };
+    Object.assign(desk.site.services, { preflight: { askName } });
+    const { id } = await drafting.notice('secret-of-none.example', { sealed: true, category: 'csam' });
+    const body = { askNames: true };
+    expect(said(await drafting.step('auditor', 'notices', id, 'preflight', body))).toBe('403 forbidden');
+    expect(asked).toEqual([]);
+    await drafting.expectOk(drafting.step('one', 'notices', id, 'preflight', body));
+    expect(asked).toEqual(['secret-of-none.example']);
+    Object.assign(desk.site.services, { preflight: undefined });
+  });
+
   it('knows what the register blocks already, and which references it has', async () => {
     const reference = nextReference();
     const { id } = await drafting.notice('subtree wide.example\nexact.example', { reference });
@@ -197,6 +213,17 @@ describe('the pre-flight of a draft', () => {
     expect((await drafting.step('two', 'notices', id, 'approve')).body.state).toBe('approved');
     const statement = JSON.parse((await drafting.payload('notices', id)).toString());
     expect(statement.overrides).toEqual([{ ...override, officer: 'one' }]);
+  });
+
+  it('asks for approvals anew once something was overridden: they were of other bytes', async () => {
+    const { id } = await drafting.notice('connect.facebook.net\nmalaysiakini.com');
+    const override = { check: 'shared-resource', reason: 'The court named this very host.' };
+    await drafting.expectOk(drafting.step('drafter', 'notices', id, 'propose'));
+    await drafting.expectOk(drafting.step('three', 'notices', id, 'approve'));
+    const overridden = await drafting.step('one', 'notices', id, 'overrides', override);
+    expect(overridden.body).toMatchObject({ state: 'proposed', approvals: [] });
+    expect((await drafting.step('two', 'notices', id, 'approve')).body.state).toBe('proposed');
+    expect((await drafting.step('three', 'notices', id, 'approve')).body.state).toBe('approved');
   });
 
   it('holds overrides for what they were given for', async () => {

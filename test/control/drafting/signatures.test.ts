@@ -191,6 +191,15 @@ describe('publishing', () => {
     await drafting.expectOk(drafting.step('one', 'notices', id, 'publish'));
   });
 
+  it('refuses a notice whose term ended while it lay there', async () => {
+    await drafting.expectOk(attach('one'));
+    await drafting.expectOk(attach('three'));
+    desk.clock!.pass(30 * DAY * 1000);
+    desk.register.refreshTimestamp();
+    expect(said(await drafting.step('one', 'notices', id, 'publish'))).toBe('409 draft-state');
+    expect(await desk.store.read(({ publications }) => publications.count({ draftId: id }))).toBe(0);
+  });
+
   it('refuses a change of what the register has not got', async () => {
     const fields = { reasons: { public: 'x' }, notice: 'a'.repeat(64), from: 'now' };
     const { id: revocation } = await drafting.open('revocations', fields, 'reviewer');

@@ -109,5 +109,9 @@ describe('the list of nodes', () => {
     await publishNodes(store, file);
     expect(await names()).toEqual(['one']);
     expect(await store.read((tables) => tables.licensees.get('A'))).toMatchObject({ id: 'A', classes: [] });
+    const trail = await store.read((tables) => tables.audit.list({ limit: 9 }));
+    expect(trail).toMatchObject([
+      { actor: 'system', action: 'take over a node of the register', subject: 'nodes/A/one' },
+    ]);
   });
 });

@@ -1,4 +1,4 @@
-import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createDraft } from '../../../src/control/drafting/draft-record.ts';
 import { type Look, lookForReminders } from '../../../src/control/reviews/reminders.ts';
 import type { DraftRecord, ReminderRecord } from '../../../src/control/store.ts';
@@ -245,6 +245,14 @@ describe('a look', () => {
   });
 });
 
+it('does not look again at what its own term has ended', async () => {
+  await rig.notice(['a.example'], { term: { expires: '2d' } });
+  rig.pass(3 * DAY);
+  const looked = vi.spyOn(rig.view, 'standingOf');
+  await look();
+  expect(looked).not.toHaveBeenCalled();
+});
+
 describe('a notice past its review', () => {
   const stays = () => rig.read((tables) => tables.drafts.list({ where: { type: 'stay' }, limit: 10 }));
 
@@ -283,6 +291,19 @@ describe('a notice past its review', () => {
     await look();
     expect(await stays()).toHaveLength(count);
     expect(await open()).toEqual(['review-0']);
+  });
+
+  it('gets it, and everyone their reminders, though someone took the reference that it would have', async () => {
+    const notice = await untilRevoked(5);
+    rig.packChanges = { reviews: { stayOverdue: true } };
+    const body = { reference: `review-${notice.slice(0, 16)}/S1` };
+    await rig.store.transaction((tables) =>
+      createDraft(tables, rig.services, actorOf('drafter'), { type: 'stay', body }),
+    );
+    rig.pass(6 * DAY);
+    expect(await look()).toMatchObject({ stayed: 1 });
+    expect((await stays()).map(({ reference }) => reference)).toContain(`review-${notice.slice(0, 16)}/S2`);
+    expect(await open()).toContain('review-0');
   });
 
   it('that is stayed already gets none', async () => {

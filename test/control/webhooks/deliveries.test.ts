@@ -211,6 +211,10 @@ describe('a delivery', () => {
     await openRunner().deliverDue();
     expect(await first()).toMatchObject({ state: 'dead', attempts: 1, lastStatus: 410 });
     expect(await store.read((tables) => tables.webhooks.get(webhook.id))).toMatchObject({ disabled: true });
+    const trail = await store.read((tables) => tables.audit.list({ subject: `webhooks/${webhook.id}`, limit: 9 }));
+    expect(trail).toMatchObject([
+      { actor: 'system', action: 'disable a webhook', reason: 'its receiver answered 410' },
+    ]);
   });
 
   it('is not sent to an address inside, however it is written', async () => {
