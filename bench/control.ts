@@ -158,7 +158,8 @@ async function publishLarge(entries: number): Promise<number> {
     await ask('one', 'POST', `${path}/overrides`, { check, reason: 'measured on purpose' });
   await ask('drafter', 'POST', `${path}/propose`);
   for (const officer of ['one', 'two']) {
-    if ((await ask('one', 'GET', path)).body.state === 'proposed') await ask(officer, 'POST', `${path}/approve`);
+    const { body, etag: version } = await ask('one', 'GET', path);
+    if (body.state === 'proposed') await ask(officer, 'POST', `${path}/approve`, undefined, version);
   }
   const { body: payload } = await ask('one', 'GET', `${path}/payload`);
   const signed = composePreAuthentication(

@@ -124,7 +124,8 @@ class Tour {
     await this.#say('She may not approve it herself; another officer does');
     const refused = await this.#ask('case-officer', 'POST', `/v1/notices/${id}/approve`);
     this.#show(`case-officer: ${refused.status} ${refused.body.code}: ${refused.body.detail}`);
-    const { body } = await this.#call('officer-one', 'POST', `/v1/notices/${id}/approve`);
+    const { etag } = await this.#call('officer-one', 'GET', `/v1/notices/${id}`);
+    const { body } = await this.#call('officer-one', 'POST', `/v1/notices/${id}/approve`, undefined, etag);
     this.#show(`officer-one: ${body.state}`);
   }
 

@@ -58,7 +58,14 @@ export class ControlSite {
     const publisher = () => opened.seat.site?.publisher;
     const app = createControlApp({
       services,
-      authenticate: createAuthenticator({ store, clock, origin, nodes: nodesFile, oidc: config.oidc }),
+      authenticate: createAuthenticator({
+        store,
+        clock,
+        origin,
+        nodes: nodesFile,
+        trust: services.trust,
+        oidc: config.oidc,
+      }),
       areas: AREAS,
       addTree: (scope) =>
         addTreeRoutes(scope, { publicFolder, sealedFolder, origin, nodes: nodesFile, receipts, publisher, clock }),

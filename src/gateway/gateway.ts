@@ -46,6 +46,7 @@ export const DEFAULT_LIMITS: GatewayLimits = {
   fields: 100,
   pipelined: 16,
   bytesPerSecond: 100,
+  paceSeconds: 10,
   stallSeconds: 60,
   spliceIdleSeconds: 600,
 };

@@ -24,8 +24,9 @@ export interface HttpLimits {
   readonly fields: number;
   /** Requests sent before the first is answered. */
   readonly pipelined: number;
-  /** Least pace of a body. */
+  /** Least pace of a body, and the time it is judged over, so that a short pause is nobody's fault. */
   readonly bytesPerSecond: number;
+  readonly paceSeconds: number;
   /** Longest time a client may leave an answer untaken. */
   readonly stallSeconds: number;
   /** Quiet time of an upgraded connection. */
@@ -79,7 +80,7 @@ export class HttpListener {
   constructor(parts: HttpListenerParts) {
     this.#parts = parts;
     const { limits } = parts;
-    this.#guard = new UploadGuard(limits.bytesPerSecond, (request) => this.#endSlowUpload(request));
+    this.#guard = new UploadGuard(limits, (request) => this.#endSlowUpload(request));
     this.server = createServer({
       insecureHTTPParser: false,
       maxHeaderSize: limits.headBytes,

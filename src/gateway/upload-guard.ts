@@ -1,4 +1,5 @@
 import type { IncomingMessage } from 'node:http';
+import type { HttpLimits } from './http-listener.ts';
 
 interface Upload {
   readonly request: IncomingMessage;
@@ -7,8 +8,6 @@ interface Upload {
 }
 
 const LOOK_MILLIS = 1_000;
-/** Pace is judged over this long, so that a short pause is nobody's fault. */
-const WINDOW_MILLIS = 10_000;
 
 /**
  * Ends uploads that trickle: a client that sends an octet now and then would hold a connection of ours, and one of the origin's,
@@ -21,10 +20,10 @@ export class UploadGuard {
   readonly #uploads = new Map<IncomingMessage, Upload>();
   #timer: NodeJS.Timeout | undefined;
 
-  constructor(minBytesPerSecond: number, onSlow: (request: IncomingMessage) => void, windowMillis = WINDOW_MILLIS) {
-    this.#minBytesPerSecond = minBytesPerSecond;
+  constructor(limits: Pick<HttpLimits, 'bytesPerSecond' | 'paceSeconds'>, onSlow: (request: IncomingMessage) => void) {
+    this.#minBytesPerSecond = limits.bytesPerSecond;
+    this.#windowMillis = limits.paceSeconds * 1000;
     this.#onSlow = onSlow;
-    this.#windowMillis = windowMillis;
   }
 
   /** Watches a request until its body was read. */

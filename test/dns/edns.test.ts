@@ -1,6 +1,12 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { appendCookie, COOKIE_OPTION_BYTES, capUdpSize, OPT_FIXED_BYTES, removeHopOptions } from '../../src/dns/edns.ts';
+import {
+  appendCookie,
+  COOKIE_OPTION_BYTES,
+  capUdpSize,
+  OPT_FIXED_BYTES,
+  removeHopOptions,
+} from '../../src/dns/edns.ts';
 import { QueryScan, SCAN, scanQuery } from '../../src/dns/query.ts';
 import {
   composeOption,

@@ -155,8 +155,9 @@ async function takeStep(url: string, { number, isNotice }: Task, path: string, d
     const names = `n${number}.crash.example\nm${number}.crash.example`;
     answer = await change(url, drafter, `${path}/entries`, names, 'PUT', draft.etag);
   } else if (state === 'draft') answer = await change(url, drafter, `${path}/propose`);
-  else if (state === 'proposed') answer = await change(url, 'one', `${path}/approve`);
-  else if (state === 'approved' && signatures.length < (isNotice ? 2 : 1)) {
+  else if (state === 'proposed') {
+    answer = await change(url, 'one', `${path}/approve`, undefined, 'POST', draft.etag);
+  } else if (state === 'approved' && signatures.length < (isNotice ? 2 : 1)) {
     const payload = await read('/payload');
     if (payload === undefined) return 'dead';
     const bytes = Buffer.from(typeof payload.body === 'string' ? payload.body : JSON.stringify(payload.body));

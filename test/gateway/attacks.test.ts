@@ -1,6 +1,6 @@
 import { createServer as createHttpServer } from 'node:http';
-import { createServer, type Socket } from 'node:net';
 import type { AddressInfo, Server } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Gateway } from '../../src/gateway/gateway.ts';
@@ -26,7 +26,14 @@ beforeAll(async () => {
   await new Promise<void>((resolve) => origin.listen(0, '127.0.0.1', resolve));
   gateway = await startGateway({
     originPort: (origin.address() as AddressInfo).port,
-    limits: { headSeconds: 1, idleSeconds: 1, bytesPerSecond: 100, pipelined: 4, connectionsPerClient: 50 },
+    limits: {
+      headSeconds: 1,
+      idleSeconds: 1,
+      bytesPerSecond: 100,
+      paceSeconds: 1,
+      pipelined: 4,
+      connectionsPerClient: 50,
+    },
     origins: { headersSeconds: 3 },
   });
   port = gateway.httpPort;
@@ -43,7 +50,10 @@ const SMUGGLED = `GET /listed HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`;
 describe('ambiguous requests are refused, and nothing of them reaches the origin', () => {
   it.each([
     ['both lengths', `${HEAD}Content-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n${SMUGGLED}`],
-    ['both lengths, the other way round', `${HEAD}Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n${SMUGGLED}`],
+    [
+      'both lengths, the other way round',
+      `${HEAD}Transfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n${SMUGGLED}`,
+    ],
     ['two lengths that differ', `${HEAD}Content-Length: 4\r\nContent-Length: 5\r\n\r\nabcd${SMUGGLED}`],
     ['two lengths that agree', `${HEAD}Content-Length: 4\r\nContent-Length: 4\r\n\r\nabcd`],
     ['a list of lengths', `${HEAD}Content-Length: 4, 4\r\n\r\nabcd`],
@@ -71,7 +81,10 @@ describe('ambiguous requests are refused, and nothing of them reaches the origin
     ['bare LFs alone', `POST /x HTTP/1.1\nHost: ${HOST}\n\n`],
     ['a bare CR in a field', `${HEAD}X: a\rContent-Length: 4\r\n\r\nabcd`],
     ['a zero octet in a field', `${HEAD}X: a\0b\r\n\r\n`],
-    ['a chunked request of HTTP/1.0', `POST /x HTTP/1.0\r\nHost: ${HOST}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`],
+    [
+      'a chunked request of HTTP/1.0',
+      `POST /x HTTP/1.0\r\nHost: ${HOST}\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n`,
+    ],
     ['another version', `POST /x HTTP/1.2\r\nHost: ${HOST}\r\n\r\n`],
     ['the preface of HTTP/2', 'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'],
     ['no version', 'GET /x\r\n\r\n'],
@@ -192,10 +205,14 @@ describe('floods', () => {
     const clients = Array.from({ length: 60 }, () => new RawClient(port, '127.0.0.2'));
     await waitUntil('refusals', () => clients.filter(({ isClosed }) => isClosed).length >= 10);
     expect(gateway.readings.refusedConnections().client).toBeGreaterThanOrEqual(10);
-    expect(await exchange(port, SMUGGLED.replace('\r\n\r\n', '\r\nConnection: close\r\n\r\n'))).toMatch(/^HTTP\/1\.1 451 /);
+    expect(await exchange(port, SMUGGLED.replace('\r\n\r\n', '\r\nConnection: close\r\n\r\n'))).toMatch(
+      /^HTTP\/1\.1 451 /,
+    );
     for (const { socket } of clients) socket.destroy();
     await waitUntil('room', () => gateway.readings.connections().http === 0);
-    expect(await exchange(port, SMUGGLED.replace('\r\n\r\n', '\r\nConnection: close\r\n\r\n'))).toMatch(/^HTTP\/1\.1 451 /);
+    expect(await exchange(port, SMUGGLED.replace('\r\n\r\n', '\r\nConnection: close\r\n\r\n'))).toMatch(
+      /^HTTP\/1\.1 451 /,
+    );
   });
 
   it('of connections end at the limit of all', async () => {

@@ -27,6 +27,8 @@ function isHit(rule: string, asked: string): boolean {
   return rules?.findPage(canonicalizeTarget(host, port, target)) !== undefined;
 }
 
+const named = (pairs: readonly UrlPair[]) => pairs.map(([first, second, beyond]) => ({ first, second, beyond }));
+
 const isSameToWhatwg = ([first, second]: UrlPair) => new URL(absolute(first)).href === new URL(absolute(second)).href;
 
 describe('pairs of addresses', () => {
@@ -34,14 +36,14 @@ describe('pairs of addresses', () => {
     expect(SAME_PAGES.length + OTHER_PAGES.length).toBeGreaterThanOrEqual(200);
   });
 
-  it.each(SAME_PAGES)('%j and %j are one page', (first, second, beyond) => {
+  it.each(named(SAME_PAGES))('$first and $second are one page', ({ first, second, beyond }) => {
     expect(canonicalizeUrl(absolute(first))).toEqual(canonicalizeUrl(absolute(second)));
     expect(isHit(first, second)).toBe(true);
     expect(isHit(second, first)).toBe(true);
     expect(isSameToWhatwg([first, second])).toBe(beyond === undefined);
   });
 
-  it.each(OTHER_PAGES)('%j and %j are two pages', (first, second) => {
+  it.each(named(OTHER_PAGES))('$first and $second are two pages', ({ first, second }) => {
     expect(canonicalizeUrl(absolute(first))).not.toEqual(canonicalizeUrl(absolute(second)));
     expect(isHit(first, second)).toBe(false);
     expect(isHit(second, first)).toBe(false);
@@ -108,12 +110,14 @@ function oracle(path: string, query: string): string {
   const normal = (text: string) => {
     let out = '';
     for (let i = 0; i < text.length; i++) {
-      const escape = text.slice(i, i + 3);
-      if (/^%[0-9a-f]{2}$/i.test(escape)) {
-        const character = String.fromCharCode(Number.parseInt(escape.slice(1), 16));
-        out += /[A-Za-z0-9._~!'()*-]/.test(character) ? character : escape.toUpperCase();
+      const next = text.slice(i, i + 3);
+      if (/^%[0-9a-f]{2}$/i.test(next)) {
+        const character = String.fromCharCode(Number.parseInt(next.slice(1), 16));
+        out += /[A-Za-z0-9._~!'()*-]/.test(character) ? character : next.toUpperCase();
         i += 2;
-      } else if (`ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~!'()*:/?#[]@$&+,;=-`.includes(text[i]!)) {
+      } else if (
+        `ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._~!'()*:/?#[]@$&+,;=-`.includes(text[i]!)
+      ) {
         out += text[i];
       } else {
         out += `%${text.charCodeAt(i).toString(16).toUpperCase().padStart(2, '0')}`;
@@ -124,7 +128,28 @@ function oracle(path: string, query: string): string {
   return `${normal(url.pathname).replace(/\/+/g, '/')}?${normal(url.search.slice(1))}`;
 }
 
-const piece = fc.constantFrom('/', '//', '.', '..', '%2e', '%2F', '%61', '%7e', '%', '%zz', '\\', 'a', 'B', '~', '!', ';', '|', '"', '+', ':');
+const piece = fc.constantFrom(
+  '/',
+  '//',
+  '.',
+  '..',
+  '%2e',
+  '%2F',
+  '%61',
+  '%7e',
+  '%',
+  '%zz',
+  '\\',
+  'a',
+  'B',
+  '~',
+  '!',
+  ';',
+  '|',
+  '"',
+  '+',
+  ':',
+);
 
 describe('the matcher', () => {
   const path = fc.array(piece, { maxLength: 12 }).map((pieces) => `/${pieces.join('')}`);
@@ -160,7 +185,10 @@ describe('the matcher', () => {
       fc.property(path, query, path, query, (a, b, c, d) => {
         const rule = `http://h.example${a}${b}`;
         const asked = canonicalizeTarget('h.example', undefined, c + d);
-        const isFound = createUrlRules([listPage(rule)]).findHost('h.example', NOW)!.findPage(asked) !== undefined;
+        const isFound =
+          createUrlRules([listPage(rule)])
+            .findHost('h.example', NOW)!
+            .findPage(asked) !== undefined;
         const isSame = oracle(a, b) === oracle(c, d);
         if (asked.paths.length === 1) expect(isFound).toBe(isSame);
         else if (isSame) expect(isFound).toBe(true);

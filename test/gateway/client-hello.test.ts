@@ -14,10 +14,12 @@ let captured: Buffer[] = [];
 beforeAll(async () => {
   server = createServer((socket) => {
     const index = captured.push(Buffer.alloc(0)) - 1;
-    socket.on('error', () => {}).on('data', (chunk: Buffer) => {
-      captured[index] = Buffer.concat([captured[index]!, chunk]);
-      if (readClientHello(captured[index]!).kind !== 'incomplete') socket.destroy();
-    });
+    socket
+      .on('error', () => {})
+      .on('data', (chunk: Buffer) => {
+        captured[index] = Buffer.concat([captured[index]!, chunk]);
+        if (readClientHello(captured[index]!).kind !== 'incomplete') socket.destroy();
+      });
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   port = (server.address() as { port: number }).port;
@@ -52,11 +54,20 @@ const vector8 = (data: Buffer) => Buffer.concat([Buffer.of(data.length), data]);
 const vector16 = (data: Buffer) => Buffer.concat([u16(data.length), data]);
 const extension = (type: number, data: Buffer) => Buffer.concat([u16(type), vector16(data)]);
 const serverName = (...names: string[]) =>
-  extension(0, vector16(Buffer.concat(names.map((name) => Buffer.concat([Buffer.of(0), vector16(Buffer.from(name))])))));
+  extension(
+    0,
+    vector16(Buffer.concat(names.map((name) => Buffer.concat([Buffer.of(0), vector16(Buffer.from(name))])))),
+  );
 
 /** A hello made by hand. */
 function composeHello(extensions: Buffer[] | undefined, behind = Buffer.alloc(0)): Buffer {
-  const parts = [u16(0x0303), Buffer.alloc(32), vector8(Buffer.alloc(32)), vector16(Buffer.of(0x13, 1, 0x1a, 0x1a)), vector8(Buffer.of(0))];
+  const parts = [
+    u16(0x0303),
+    Buffer.alloc(32),
+    vector8(Buffer.alloc(32)),
+    vector16(Buffer.of(0x13, 1, 0x1a, 0x1a)),
+    vector8(Buffer.of(0)),
+  ];
   if (extensions !== undefined) parts.push(vector16(Buffer.concat(extensions)));
   const body = Buffer.concat([...parts, behind]);
   const message = Buffer.concat([Buffer.of(1, 0), u16(body.length), body]);
@@ -69,7 +80,10 @@ const ECH = extension(0xfe0d, Buffer.alloc(200, 7));
 
 describe('hellos of real clients', () => {
   it('of Node name their host', async () => {
-    expect(readClientHello(await nodeHello({ servername: 'site.example' }))).toEqual({ kind: 'hello', name: 'site.example' });
+    expect(readClientHello(await nodeHello({ servername: 'site.example' }))).toEqual({
+      kind: 'hello',
+      name: 'site.example',
+    });
   });
 
   it.each(['TLSv1.2', 'TLSv1.3'] as const)('of Node with %s alone', async (version) => {
@@ -83,7 +97,14 @@ describe('hellos of real clients', () => {
 
   it.skipIf(!hasProgram('curl'))('of curl name their host', async () => {
     const hello = await capture(() =>
-      runProgram('curl', ['-sk', '--max-time', '5', '--connect-to', `site.example:443:127.0.0.1:${port}`, 'https://site.example/']),
+      runProgram('curl', [
+        '-sk',
+        '--max-time',
+        '5',
+        '--connect-to',
+        `site.example:443:127.0.0.1:${port}`,
+        'https://site.example/',
+      ]),
     );
     expect(readClientHello(hello)).toEqual({ kind: 'hello', name: 'site.example' });
   });
@@ -139,12 +160,28 @@ describe('hellos of real clients', () => {
 describe('hellos made by hand', () => {
   it.each([
     ['with GREASE before and behind', composeHello([GREASE, serverName('h.example'), GREASE]), 'h.example'],
-    ['with an encrypted one inside: the outer name counts', composeHello([ECH, serverName('outer.example')]), 'outer.example'],
-    ['with the name behind 12 kB of others', composeHello([extension(21, Buffer.alloc(12_000)), serverName('h.example')]), 'h.example'],
-    ['in two records because of their size', composeHello([extension(21, Buffer.alloc(20_000)), serverName('h.example')]), 'h.example'],
+    [
+      'with an encrypted one inside: the outer name counts',
+      composeHello([ECH, serverName('outer.example')]),
+      'outer.example',
+    ],
+    [
+      'with the name behind 12 kB of others',
+      composeHello([extension(21, Buffer.alloc(12_000)), serverName('h.example')]),
+      'h.example',
+    ],
+    [
+      'in two records because of their size',
+      composeHello([extension(21, Buffer.alloc(20_000)), serverName('h.example')]),
+      'h.example',
+    ],
     ['without the name', composeHello([GREASE]), undefined],
     ['without extensions', composeHello(undefined), undefined],
-    ['with octets of the next record behind', Buffer.concat([composeHello([serverName('h.example')]), Buffer.of(20, 3, 3)]), 'h.example'],
+    [
+      'with octets of the next record behind',
+      Buffer.concat([composeHello([serverName('h.example')]), Buffer.of(20, 3, 3)]),
+      'h.example',
+    ],
   ])('%s', (_what, bytes, name) => {
     expect(readClientHello(bytes)).toEqual({ kind: 'hello', name });
   });
@@ -161,7 +198,11 @@ describe('hellos made by hand', () => {
     ['a record above the largest', Buffer.of(22, 3, 1, 0x40, 1), 'malformed'],
     ['a hello above the limit', Buffer.of(22, 3, 1, 0x40, 0, 1, 0, 0x80, 1), 'oversized'],
     ['an alert instead', Buffer.of(21, 3, 1, 0, 2, 2, 0), 'not-tls'],
-    ['application data between', Buffer.concat([fragment(composeHello([GREASE]), 10).subarray(0, 15), Buffer.of(23, 3, 3, 0, 1, 0)]), 'malformed'],
+    [
+      'application data between',
+      Buffer.concat([fragment(composeHello([GREASE]), 10).subarray(0, 15), Buffer.of(23, 3, 3, 0, 1, 0)]),
+      'malformed',
+    ],
     ['SSL 2', Buffer.from('802e0100', 'hex'), 'not-tls'],
     ['HTTP', Buffer.from('GET / HTTP/1.1\r\n\r\n'), 'not-tls'],
     ['SSH', Buffer.from('SSH-2.0-x\r\n'), 'not-tls'],
@@ -172,11 +213,12 @@ describe('hellos made by hand', () => {
   it('of any octets never throw', () => {
     fc.assert(
       fc.property(fc.uint8Array({ maxLength: 200 }), fc.boolean(), (tail, isHello) => {
-        const bytes = isHello ? Buffer.concat([Buffer.of(22, 3, 1, 0, Math.min(255, tail.length + 4), 1, 0, 0, tail.length), tail]) : tail;
+        const bytes = isHello
+          ? Buffer.concat([Buffer.of(22, 3, 1, 0, Math.min(255, tail.length + 4), 1, 0, 0, tail.length), tail])
+          : tail;
         expect(['incomplete', 'hello', 'malformed', 'not-tls', 'oversized']).toContain(readClientHello(bytes).kind);
       }),
       { numRuns: 3_000 },
     );
   });
 });
-

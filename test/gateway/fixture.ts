@@ -103,10 +103,12 @@ http {
 function canConnect(port: number): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(port, '127.0.0.1');
-    socket.on('error', () => resolve(false)).on('connect', () => {
-      socket.destroy();
-      resolve(true);
-    });
+    socket
+      .on('error', () => resolve(false))
+      .on('connect', () => {
+        socket.destroy();
+        resolve(true);
+      });
   });
 }
 

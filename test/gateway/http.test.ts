@@ -31,7 +31,10 @@ async function listen(server: Server): Promise<number> {
 }
 
 /** What the echoing origin saw of a raw request. */
-async function echo(port: number, request: string): Promise<{ method: string; url: string; rawHeaders: string[]; body: string }> {
+async function echo(
+  port: number,
+  request: string,
+): Promise<{ method: string; url: string; rawHeaders: string[]; body: string }> {
   const answer = await exchange(port, request);
   expect(answer).toMatch(/^HTTP\/1\.1 200 /);
   return JSON.parse(Buffer.from(answer.slice(answer.indexOf('{'), answer.lastIndexOf('}') + 1), 'latin1').toString());
@@ -104,13 +107,16 @@ describe('the gateway over HTTP', () => {
     expect(await exchange(port, get(target, host))).toMatch(/^HTTP\/1\.1 451 /);
   });
 
-  it.each(['POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH', 'PROPFIND'])('blocks a listed page for %s too', async (method) => {
-    const answer = await exchange(
-      port,
-      `${method} /listed HTTP/1.1\r\nHost: ${HOST}\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc`,
-    );
-    expect(answer).toMatch(/^HTTP\/1\.1 451 /);
-  });
+  it.each(['POST', 'PUT', 'DELETE', 'OPTIONS', 'PATCH', 'PROPFIND'])(
+    'blocks a listed page for %s too',
+    async (method) => {
+      const answer = await exchange(
+        port,
+        `${method} /listed HTTP/1.1\r\nHost: ${HOST}\r\nConnection: close\r\nContent-Length: 3\r\n\r\nabc`,
+      );
+      expect(answer).toMatch(/^HTTP\/1\.1 451 /);
+    },
+  );
 
   it('sends no body with a 451 to HEAD', async () => {
     const answer = await exchange(port, get('/listed').replace('GET', 'HEAD'));
@@ -157,7 +163,10 @@ describe('the gateway over HTTP', () => {
       const plain = await echo(port, `${head}Content-Length: 5\r\n\r\nhello`);
       expect(plain).toMatchObject({ method, body: 'hello' });
       expect(plain.rawHeaders.map((one) => one.toLowerCase())).toContain('content-length');
-      const chunked = await echo(port, `${head}Transfer-Encoding: chunked\r\n\r\n2;x=1\r\nhe\r\n3\r\nllo\r\n0\r\nT: 1\r\n\r\n`);
+      const chunked = await echo(
+        port,
+        `${head}Transfer-Encoding: chunked\r\n\r\n2;x=1\r\nhe\r\n3\r\nllo\r\n0\r\nT: 1\r\n\r\n`,
+      );
       expect(chunked).toMatchObject({ method, body: 'hello' });
     },
   );
@@ -165,7 +174,11 @@ describe('the gateway over HTTP', () => {
   it('answers requests sent together in their order', async () => {
     const answer = await exchange(
       port,
-      [`GET /one HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`, `GET /listed HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`, get('/three')].join(''),
+      [
+        `GET /one HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`,
+        `GET /listed HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`,
+        get('/three'),
+      ].join(''),
     );
     expect(answer.replace(/[\s\S]*?(\/one|TEST\/1|\/three)/g, '$1 ').replace(/ [^ ]*$/, '')).toBe('/one TEST/1 /three');
   });
@@ -197,9 +210,12 @@ describe('answers of origins', () => {
   /** Answers by hand, so that nothing is put right. */
   function answerOddly(target: string, socket: Socket): void {
     const answers: Record<string, string> = {
-      '/fields': 'HTTP/1.1 200 Fine indeed\r\nset-COOKIE: a=1\r\nSet-Cookie: b=2\r\nX-A: \xe9\r\nConnection: X-Drop\r\nX-Drop: 1\r\nContent-Length: 2\r\n\r\nok',
-      '/trailers': 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 7\r\n\r\n',
-      '/hints': 'HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok',
+      '/fields':
+        'HTTP/1.1 200 Fine indeed\r\nset-COOKIE: a=1\r\nSet-Cookie: b=2\r\nX-A: \xe9\r\nConnection: X-Drop\r\nX-Drop: 1\r\nContent-Length: 2\r\n\r\nok',
+      '/trailers':
+        'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nTrailer: X-Sum\r\n\r\n2\r\nok\r\n0\r\nX-Sum: 7\r\n\r\n',
+      '/hints':
+        'HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok',
       '/cut': 'HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nok',
       '/split': 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok!',
       '/until-close': 'HTTP/1.1 200 OK\r\n\r\nuntil the end',
@@ -213,7 +229,9 @@ describe('answers of origins', () => {
 
   it('keep their fields as they are', async () => {
     const answer = await exchange(port, get('/fields'));
-    expect(answer).toMatch(/^HTTP\/1\.1 200 Fine indeed\r\nset-COOKIE: a=1\r\nSet-Cookie: b=2\r\nX-A: \xe9\r\nContent-Length: 2\r\n/);
+    expect(answer).toMatch(
+      /^HTTP\/1\.1 200 Fine indeed\r\nset-COOKIE: a=1\r\nSet-Cookie: b=2\r\nX-A: \xe9\r\nContent-Length: 2\r\n/,
+    );
     expect(answer).not.toContain('X-Drop');
   });
 
@@ -245,7 +263,9 @@ describe('answers of origins', () => {
   });
 
   it.each(['/split', '/gone'])('that make no sense are 502: %s', async (target) => {
-    expect(await exchange(port, get(target))).toMatch(/^HTTP\/1\.1 502 Bad Gateway\r\n[\s\S]*the origin cannot be reached\n$/);
+    expect(await exchange(port, get(target))).toMatch(
+      /^HTTP\/1\.1 502 Bad Gateway\r\n[\s\S]*the origin cannot be reached\n$/,
+    );
   });
 
   it('that do not come are 504', async () => {
@@ -256,7 +276,10 @@ describe('answers of origins', () => {
 describe('origins', () => {
   it.each([
     ['that refuse the connection', { ports: { 80: 1 } }],
-    ['without an address', { resolvers: { resolve4: () => Promise.reject(new Error('no')), resolve6: async () => [] } }],
+    [
+      'without an address',
+      { resolvers: { resolve4: () => Promise.reject(new Error('no')), resolve6: async () => [] } },
+    ],
     ['with a loopback address', { allowedPrefixes: [] }],
   ])('%s are 502', async (_what, origins) => {
     const gateway = await startGateway({ originPort: 1, origins });
@@ -323,7 +346,13 @@ describe.skipIf(!hasProgram('nginx') || !hasProgram('curl'))('the gateway before
 
   it('uses connections to the origin again', async () => {
     const urls = Array.from({ length: 5 }, (_, i) => `http://${HOST}/file.bin?${i}`);
-    const { stdout } = await curl('-o', '/dev/null', '-w', '%{http_code} ', ...urls.flatMap((url) => [url, '-o', '/dev/null']));
+    const { stdout } = await curl(
+      '-o',
+      '/dev/null',
+      '-w',
+      '%{http_code} ',
+      ...urls.flatMap((url) => [url, '-o', '/dev/null']),
+    );
     expect(stdout.trim()).toBe('200 200 200 200 200');
   });
 

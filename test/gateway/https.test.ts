@@ -20,7 +20,23 @@ describe.skipIf(!hasProgram('openssl') || !hasProgram('curl'))('the gateway over
     const folder = makeFolder();
     const subject = ['-subj', `/CN=${HOST}`, '-addext', `subjectAltName=DNS:${HOST}`];
     const files = ['-keyout', join(folder, 'key.pem'), '-out', join(folder, 'cert.pem')];
-    execFileSync('openssl', ['req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-days', '2', ...subject, ...files], { stdio: 'ignore' });
+    execFileSync(
+      'openssl',
+      [
+        'req',
+        '-x509',
+        '-newkey',
+        'ec',
+        '-pkeyopt',
+        'ec_paramgen_curve:P-256',
+        '-nodes',
+        '-days',
+        '2',
+        ...subject,
+        ...files,
+      ],
+      { stdio: 'ignore' },
+    );
     certificate = readFileSync(join(folder, 'cert.pem'));
     origin = createServer({ key: readFileSync(join(folder, 'key.pem')), cert: certificate }, (request, response) => {
       let bytes = 0;
@@ -53,7 +69,9 @@ describe.skipIf(!hasProgram('openssl') || !hasProgram('curl'))('the gateway over
     await new Promise<void>((resolve, reject) => socket.on('secureConnect', resolve).on('error', reject));
     expect(socket.authorized).toBe(true);
     const body = Buffer.alloc(4 * 2 ** 20, 1);
-    socket.write(`POST /listed HTTP/1.1\r\nHost: ${HOST}\r\nConnection: close\r\nContent-Length: ${body.length}\r\n\r\n`);
+    socket.write(
+      `POST /listed HTTP/1.1\r\nHost: ${HOST}\r\nConnection: close\r\nContent-Length: ${body.length}\r\n\r\n`,
+    );
     socket.write(body);
     let answer = '';
     socket.on('data', (chunk: Buffer) => {
@@ -76,7 +94,12 @@ describe.skipIf(!hasProgram('openssl') || !hasProgram('curl'))('the gateway over
 
   const alertOf = (name: string | undefined) =>
     new Promise<string>((resolve) => {
-      const socket = connectTls({ port: gateway.httpsPort, host: '127.0.0.1', servername: name, rejectUnauthorized: false });
+      const socket = connectTls({
+        port: gateway.httpsPort,
+        host: '127.0.0.1',
+        servername: name,
+        rejectUnauthorized: false,
+      });
       socket.on('error', (error) => resolve(error.message)).on('secureConnect', () => resolve('connected'));
     });
 
@@ -119,8 +142,9 @@ describe.skipIf(!hasProgram('openssl') || !hasProgram('curl'))('the gateway over
         captured.push(hello);
         let at = 0;
         const step = () => {
-          if (at < hello.length) onward.write(hello.subarray(at, (at += 1)), () => setImmediate(step));
-          else client.pipe(onward);
+          if (at === hello.length) return void client.pipe(onward);
+          onward.write(hello.subarray(at, at + 1), () => setImmediate(step));
+          at += 1;
         };
         step();
       });
@@ -130,7 +154,12 @@ describe.skipIf(!hasProgram('openssl') || !hasProgram('curl'))('the gateway over
     });
     await new Promise<void>((resolve) => between.listen(0, '127.0.0.1', resolve));
     const port = (between.address() as AddressInfo).port;
-    const { stdout } = await runProgram('curl', ['-sk', '--connect-to', `${HOST}:443:127.0.0.1:${port}`, `https://${HOST}/slow`]);
+    const { stdout } = await runProgram('curl', [
+      '-sk',
+      '--connect-to',
+      `${HOST}:443:127.0.0.1:${port}`,
+      `https://${HOST}/slow`,
+    ]);
     expect(stdout).toBe('/slow 0');
     expect(captured).toHaveLength(1);
     between.close();
@@ -139,7 +168,9 @@ describe.skipIf(!hasProgram('openssl') || !hasProgram('curl'))('the gateway over
   it('says by an alert that an origin cannot be reached', async () => {
     const other = await startGateway({ originPort: 1 });
     const answer = await new Promise<string>((resolve) => {
-      connectTls({ port: other.httpsPort, host: '127.0.0.1', servername: HOST }).on('error', (error) => resolve(error.message));
+      connectTls({ port: other.httpsPort, host: '127.0.0.1', servername: HOST }).on('error', (error) =>
+        resolve(error.message),
+      );
     });
     expect(answer).toMatch(/internal error|alert number 80/i);
     expect(other.readings.tls()['origin-failed']).toBe(1);

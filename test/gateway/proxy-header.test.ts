@@ -11,7 +11,11 @@ function compose2(command: number, family: number, payload: Buffer): Buffer {
 }
 
 const IPV4 = Buffer.from([192, 0, 2, 7, 10, 0, 0, 1, 0x30, 0x39, 0, 80]);
-const IPV6 = Buffer.concat([Buffer.from('20010db8000000000000000000000007', 'hex'), Buffer.alloc(16, 1), Buffer.of(1, 2, 0, 80)]);
+const IPV6 = Buffer.concat([
+  Buffer.from('20010db8000000000000000000000007', 'hex'),
+  Buffer.alloc(16, 1),
+  Buffer.of(1, 2, 0, 80),
+]);
 const OPTION = Buffer.of(4, 0, 2, 0, 0);
 
 describe('readProxyHeader', () => {
@@ -59,9 +63,13 @@ describe('readProxyHeader', () => {
 
   it('never throws', () => {
     fc.assert(
-      fc.property(fc.uint8Array({ maxLength: 120 }), fc.constantFrom(Buffer.from('PROXY '), SIGNATURE, Buffer.alloc(0)), (tail, start) => {
-        expect(['incomplete', 'malformed', 'header']).toContain(readProxyHeader(Buffer.concat([start, tail])).kind);
-      }),
+      fc.property(
+        fc.uint8Array({ maxLength: 120 }),
+        fc.constantFrom(Buffer.from('PROXY '), SIGNATURE, Buffer.alloc(0)),
+        (tail, start) => {
+          expect(['incomplete', 'malformed', 'header']).toContain(readProxyHeader(Buffer.concat([start, tail])).kind);
+        },
+      ),
     );
   });
 });
@@ -85,7 +93,11 @@ describe('the gateway behind a balancer', () => {
   });
 
   it('takes nothing else from them, and no header from others', async () => {
-    const gateway = await startGateway({ originPort: 1, proxyProtocolFrom: ['127.0.0.1/32'], limits: { openingSeconds: 1 } });
+    const gateway = await startGateway({
+      originPort: 1,
+      proxyProtocolFrom: ['127.0.0.1/32'],
+      limits: { openingSeconds: 1 },
+    });
     expect(await exchange(gateway.httpPort, request)).toBe('');
     expect(await exchange(gateway.httpPort, '')).toBe('');
     expect(gateway.readings.refusedConnections()['proxy-header']).toBe(2);

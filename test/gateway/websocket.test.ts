@@ -18,8 +18,12 @@ function createEchoOrigin(): Server {
       socket.end('HTTP/1.1 403 Forbidden\r\nContent-Length: 6\r\n\r\nnot so');
       return;
     }
-    const accept = createHash('sha1').update(request.headers['sec-websocket-key']! + GUID).digest('base64');
-    socket.write(`HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`);
+    const accept = createHash('sha1')
+      .update(request.headers['sec-websocket-key']! + GUID)
+      .digest('base64');
+    socket.write(
+      `HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: ${accept}\r\n\r\n`,
+    );
     socket.write(head);
     socket.pipe(socket);
   });
@@ -49,7 +53,9 @@ describe('WebSocket through the gateway', () => {
   it('is opened by a real client', async () => {
     const dispatcher = new Agent({
       connect: (_options, callback) => {
-        const socket = connect(port, '127.0.0.1', () => callback(null, socket)).on('error', (error) => callback(error, null));
+        const socket = connect(port, '127.0.0.1', () => callback(null, socket)).on('error', (error) =>
+          callback(error, null),
+        );
       },
     });
     const socket = new WebSocket(`ws://${HOST}/`, { dispatcher });
@@ -92,7 +98,9 @@ describe('WebSocket through the gateway', () => {
   });
 
   it('is not taken for itself when it has a body', async () => {
-    const request = upgrade('/x').replace('keep-alive, ', 'close, ').replace('\r\n\r\n', '\r\nContent-Length: 4\r\n\r\nbody');
+    const request = upgrade('/x')
+      .replace('keep-alive, ', 'close, ')
+      .replace('\r\n\r\n', '\r\nContent-Length: 4\r\n\r\nbody');
     expect(await exchange(port, request)).toMatch(/^HTTP\/1\.1 200 [\s\S]*plain \/x/);
   });
 

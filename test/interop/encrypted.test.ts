@@ -61,9 +61,10 @@ const sendHttp1 =
         method,
         headers,
         rejectUnauthorized: false,
-        agent: false,
+        agent: false as const,
+        ALPNProtocols: ['http/1.1'],
       };
-      const request = requestHttps({ ...options, ALPNProtocols: ['http/1.1'] }, (response) => {
+      const request = requestHttps(options, (response) => {
         const parts: Buffer[] = [];
         response.on('data', (part: Buffer) => parts.push(part));
         response.on('end', () => resolve(Buffer.concat(parts)));

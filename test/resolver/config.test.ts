@@ -48,6 +48,12 @@ describe('a configuration', () => {
       ...{ checkTargets: true, proxyProtocol: false, responsesPerSecond: 20_000, timeoutMillis: 1_500, attempts: 3 },
       ...{ maxPending: 16_384, portsPerUpstream: 16 },
       streams: { maxConnections: 2_000, maxConnectionsPerClient: 50, maxPipelined: 64, idleSeconds: 10 },
+      tls: {
+        dot: { listen: [] },
+        doh: { listen: [], path: '/dns-query', maxStreams: 100 },
+        proxyFrom: [],
+        idleSeconds: 30,
+      },
       health: { checkName: '.', intervalMillis: 1_000, timeoutMillis: 1_000 },
     });
     expect(resolver.allow).not.toContain('0.0.0.0/0');
@@ -86,6 +92,14 @@ describe('a configuration', () => {
     ).toEqual(value);
   });
 
+  it('that serves DoT or DoH needs a certificate and its key, whose paths count from its folder', () => {
+    const tls = (more: object) => withKey('resolver.tls', { doh: { listen: ['127.0.0.1:443'] }, ...more });
+    expect(complaintOf(() => checkConfig(tls({ certificate: 'a.pem' }), FILE))).toContain('resolver.tls.key');
+    expect(complaintOf(() => checkConfig(tls({ key: 'a.pem' }), FILE))).toContain('resolver.tls.certificate');
+    const config = checkConfig(tls({ certificate: 'a.pem', key: '/b.pem' }), FILE);
+    expect(config.resolver.tls).toMatchObject({ certificate: '/etc/warta/a.pem', key: '/b.pem' });
+  });
+
   const wrong: [string, unknown][] = [
     ['state', undefined],
     ['state', 5],
@@ -115,6 +129,14 @@ describe('a configuration', () => {
     ['resolver.portsPerUpstream', 1],
     ['resolver.portsPerUpstream', 2.5],
     ['resolver.cookieSecret', 'abc'],
+    ['resolver.tls.dot.listen', ['x']],
+    ['resolver.tls.doh.path', 'dns-query'],
+    ['resolver.tls.doh.maxStreams', 0],
+    ['resolver.tls.addresses', ['192.0.2.1:53']],
+    ['resolver.tls.infoUrl', 'http://isp.example/'],
+    ['resolver.tls.name', 'no name'],
+    ['resolver.tls.proxyFrom', ['10.0.0.1']],
+    ['resolver.tls.handshakeSeconds', 0],
     ['resolver.streams.maxConnections', 0],
     ['resolver.streams.maxConnectionsPerClient', 0],
     ['resolver.streams.maxPipelined', 0],

@@ -86,6 +86,15 @@ function checkOfficer({ id, roles, authority }: AccountPowers, { authorities, no
     throw invalid(`roles: authorities.json has ${id} as ${officer.role}, who cannot be ${unfit}`);
 }
 
+/**
+ * Whether authorities.json has someone as an officer whose time is not over: what an account of staff needs at every request,
+ * so that whoever is revoked there loses her roles here as well.
+ */
+export function isServing(authorities: Authorities, authority: string, id: string, nowSeconds: number): boolean {
+  const officer = authorities.byId.get(authority)?.officers.find((one) => one.id === id);
+  return officer !== undefined && nowSeconds < officer.validUntilSeconds;
+}
+
 function invalid(message: string): WartaError {
   return new WartaError('request-invalid', message);
 }

@@ -4,7 +4,9 @@ import { WartaError } from '../../base/errors.ts';
 import type { Authenticate } from '../http/control-app.ts';
 import { verifyCredential } from '../publishing/node-credential.ts';
 import type { NodesFile } from '../publishing/nodes-file.ts';
+import type { PublishedTrust } from '../publishing/published-trust.ts';
 import type { Store, UserRecord } from '../store.ts';
+import { isServing } from './account-rules.ts';
 import { matchesToken, type PresentedToken, parseToken } from './api-token.ts';
 import { type OidcTerms, OidcVerifier } from './oidc-verifier.ts';
 import type { Actor, Role } from './roles.ts';
@@ -16,6 +18,8 @@ export interface AuthenticatorOptions {
   /** The log's origin: the audience of nodes' credentials. */
   readonly origin: string;
   readonly nodes: Pick<NodesFile, 'read'>;
+  /** Who is an officer now. */
+  readonly trust: Pick<PublishedTrust, 'read'>;
   /** Whose sign-in is taken besides our own tokens. */
   readonly oidc?: OidcTerms;
 }
@@ -29,24 +33,26 @@ const BEARER = /^Bearer +(?<token>[A-Za-z0-9._~+/=-]+)$/i;
  * - an OIDC token, whose subject must be that of an account: who someone is comes from the issuer, what they may do from us;
  * - a credential that a node signed with its own key, bound to the path it asks for.
  *
- * Nothing is kept between requests: a token revoked, a role taken away or an account disabled counts with the next request,
- * in every process.
+ * Nothing is kept between requests: a token revoked, a role taken away, an account disabled or an officer whose time ended
+ * in authorities.json counts with the next request, in every process.
  *
  * @throws {WartaError} `config-invalid`, `config-unreadable`.
  */
 export function createAuthenticator(options: AuthenticatorOptions): Authenticate {
-  const { store, clock, origin, nodes } = options;
+  const { store, clock, origin, nodes, trust } = options;
   const oidc = options.oidc && new OidcVerifier(options.oidc);
   return async (authorization, { url }) => {
     const token = BEARER.exec(authorization)?.groups?.token;
     if (token === undefined) throw new WartaError('unauthenticated', 'write Authorization: Bearer <token>');
     const nowSeconds = Math.floor(clock.wallMillis() / 1000);
     const presented = parseToken(token);
-    if (presented !== undefined) return authenticateToken(store, presented, nowSeconds);
+    if (presented !== undefined) {
+      return requireServing(await authenticateToken(store, presented, nowSeconds), trust, nowSeconds);
+    }
     const issuer = readIssuer(token);
     if (oidc !== undefined && issuer === oidc.issuer) {
       const { subject, roles } = await oidc.verify(token, nowSeconds);
-      return authenticateSubject(store, subject, roles);
+      return requireServing(await authenticateSubject(store, subject, roles), trust, nowSeconds);
     }
     // Names of nodes have no colon; issuers are URLs.
     if (issuer === undefined || issuer.includes(':')) throw unknownToken();
@@ -54,6 +60,15 @@ export function createAuthenticator(options: AuthenticatorOptions): Authenticate
     const id = await verifyCredential(token, { origin, path, nodes: await nodes.read(), nowSeconds });
     return { id, roles: new Set<Role>(['node', 'public']), licensee: id.slice(0, id.lastIndexOf('/')) };
   };
+}
+
+/** Requires staff to be officers still. */
+async function requireServing(actor: Actor, trust: AuthenticatorOptions['trust'], nowSeconds: number): Promise<Actor> {
+  const { id, authority } = actor;
+  if (authority === undefined) return actor;
+  const { authorities } = await trust.read(nowSeconds);
+  if (isServing(authorities, authority, id, nowSeconds)) return actor;
+  throw new WartaError('forbidden', `authorities.json has no officer ${id} of ${authority} whose time is not over`);
 }
 
 /** One answer to everything that does not have the secret of a token, so that nobody learns which tokens there are. */

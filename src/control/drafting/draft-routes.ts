@@ -80,6 +80,8 @@ interface StepSpec<B extends z.ZodType> {
   readonly body: B;
   /** Whether a notice is looked over before it. */
   readonly preflight?: boolean;
+  /** Whether it must say which version it is about: who approves has read just that one. */
+  readonly needsMatch?: boolean;
   act(
     step: Step & { readonly body: z.output<B>; afterCommit(act: () => void): void },
     draft: DraftRecord,
@@ -178,7 +180,7 @@ export function addDraftRoutes(add: AddRoute, services: ControlServices, collect
     },
   });
 
-  const addStep = <B extends z.ZodType>({ path, summary, body, preflight, act }: StepSpec<B>) =>
+  const addStep = <B extends z.ZodType>({ path, summary, body, preflight, needsMatch, act }: StepSpec<B>) =>
     add({
       route: route('POST', `/:id/${path}`),
       summary,
@@ -190,7 +192,8 @@ export function addDraftRoutes(add: AddRoute, services: ControlServices, collect
         prepareStep(services, { type, id: params.id, actor, nowSeconds, preflight }),
       async handle(call, readiness) {
         const draft = await findOwnDraft(call.tables, type, call.params.id, call.actor);
-        matchIfGiven(call, draft);
+        if (needsMatch) requireMatch(call, draft);
+        else matchIfGiven(call, draft);
         const after = await act(call, draft, readiness);
         const reason = (call.body as { reason?: string } | null | undefined)?.reason;
         return answerStep(call.actor, draft, after, readiness, reason);
@@ -212,9 +215,10 @@ export function addDraftRoutes(add: AddRoute, services: ControlServices, collect
   });
   addStep({
     path: 'approve',
-    summary: 'Approve a draft; the last approval fixes the bytes to sign',
+    summary: 'Approve a draft as it was read; the last approval fixes the bytes to sign',
     body: nothing,
     preflight: true,
+    needsMatch: true,
     act: (step, draft, readiness) => approveDraft(step, draft, readiness, services.register),
   });
   addStep({

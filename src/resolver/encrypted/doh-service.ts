@@ -205,6 +205,8 @@ export class DohService {
     const known = this.#http1Clients.get(message.socket);
     if (known === undefined) return void message.socket.destroy();
     const { client, watched } = known;
+    // HTTP/1.1 answers in order, so requests sent ahead only wait; nobody sends this many.
+    if (watched.underWay >= this.#options.limits.maxStreams) return void message.socket.destroy();
     const request = new Http1Request(message, response);
     const { method, url, headers } = message;
     const asked = readDohRequest(this.#options.path, method, url, headers['content-type'], headers['content-length']);

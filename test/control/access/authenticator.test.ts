@@ -29,7 +29,14 @@ async function identify(
 ): Promise<Actor> {
   const clock = { wallMillis: () => rig.now * 1000, monotonicMillis: () => 0 };
   const nodes = { read: async () => NodeRegistry.parse(NODES) };
-  const authenticate = createAuthenticator({ store: rig.store, clock, origin: ORIGIN, nodes, oidc });
+  const authenticate = createAuthenticator({
+    store: rig.store,
+    clock,
+    origin: ORIGIN,
+    nodes,
+    trust: rig.services.trust,
+    oidc,
+  });
   return authenticate(authorization, { url } as never);
 }
 
@@ -37,6 +44,19 @@ const refusal = (message: string | RegExp) => ({ code: 'unauthenticated', messag
 const UNKNOWN = refusal(/^this token is not known/);
 
 describe('an API token', () => {
+  it('is of no use to an officer whose time has ended, or whom authorities.json no longer names', async () => {
+    const token = `Bearer ${rig.tokens['approving-officer']}`;
+    const { authorities } = await rig.services.trust.read(rig.now);
+    const { officers } = authorities.byId.get('mcmc')!;
+    const one = officers.find(({ id }) => id === 'one')! as { validUntilSeconds: number };
+    const until = one.validUntilSeconds;
+    one.validUntilSeconds = rig.now;
+    await expect(identify(token)).rejects.toMatchObject({ code: 'forbidden' });
+    one.validUntilSeconds = rig.now + 1;
+    expect(await identify(token)).toMatchObject({ id: 'one' });
+    one.validUntilSeconds = until;
+  });
+
   it('names its person', async () => {
     expect(await identify(`Bearer ${rig.tokens['approving-officer']}`)).toEqual({
       id: 'one',
@@ -334,7 +354,14 @@ describe('a sign-in token', async () => {
       const clock = { wallMillis: () => NOW * 1000, monotonicMillis: () => 0 };
       const nodes = { read: async () => NodeRegistry.parse(NODES) };
       const terms = { issuer: ISSUER, audience: 'warta', jwksUri };
-      const authenticate = createAuthenticator({ store: rig.store, clock, origin: ORIGIN, nodes, oidc: terms });
+      const authenticate = createAuthenticator({
+        store: rig.store,
+        clock,
+        origin: ORIGIN,
+        nodes,
+        trust: rig.services.trust,
+        oidc: terms,
+      });
       return async (token: string) => authenticate(`Bearer ${token}`, { url: '/v1/me' } as never);
     }
 

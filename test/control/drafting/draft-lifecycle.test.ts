@@ -238,6 +238,16 @@ describe('a draft of the server itself', () => {
     expect(JSON.parse((await drafting.payload('stays', id)).toString())).toMatchObject({ authority: 'mcmc', reasons });
   });
 
+  it('is approved as it was read, and not as it was changed since', async () => {
+    const { id, version } = await drafting.notice();
+    await drafting.expectOk(drafting.step('drafter', 'notices', id, 'propose'));
+    const approve = (headers = {}) =>
+      drafting.desk.send('one', 'POST', `/v1/notices/${id}/approve`, undefined, headers);
+    expect(said(await approve())).toBe('428 version-required');
+    expect(said(await approve({ 'if-match': `"${version}"` }))).toBe('412 version-mismatch');
+    expect(said(await drafting.step('one', 'notices', id, 'approve'))).toBe('approved');
+  });
+
   it('belongs to whoever changes it, who then cannot approve it', async () => {
     const { id } = await draftStay();
     await drafting.expectOk(drafting.step('one', 'stays', id, 'return', { reason: 'Shorter.' }));

@@ -78,8 +78,16 @@ export class Drafting {
     return this.desk.send(user, 'GET', `/v1/${collection}/${id}`);
   }
 
-  step(user: string, collection: string, id: string, step: string, body?: object): Promise<DeskAnswer> {
-    return this.desk.send(user, 'POST', `/v1/${collection}/${id}/${step}`, body);
+  /** Does a step; who approves says which version she has read. */
+  async step(user: string, collection: string, id: string, step: string, body?: object): Promise<DeskAnswer> {
+    const { etag } = step === 'approve' ? (await this.read(collection, id)).headers : {};
+    return this.desk.send(
+      user,
+      'POST',
+      `/v1/${collection}/${id}/${step}`,
+      body,
+      etag ? { 'if-match': String(etag) } : {},
+    );
   }
 
   /** The bytes to sign. */

@@ -84,7 +84,7 @@ export async function createControlRig(options: RigOptions = {}): Promise<Contro
   };
   const nodes = { read: async () => nodeRegistry };
   const app = createControlApp({
-    authenticate: createAuthenticator({ store, clock, origin: ORIGIN, nodes }),
+    authenticate: createAuthenticator({ store, clock, origin: ORIGIN, nodes, trust: services.trust }),
     areas: [],
     onFault: (error) => void faults.push(error),
     ...options,
