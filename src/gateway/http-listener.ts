@@ -146,7 +146,9 @@ export class HttpListener {
       pipeline.last = response;
     }
     response.once('close', () => {
-      this.#pipelines.get(socket)!.waiting -= 1;
+      const left = this.#pipelines.get(socket)!;
+      left.waiting -= 1;
+      if (left.waiting === 0) this.#pipelines.delete(socket); // an idle connection keeps no answer alive
     });
     return true;
   }

@@ -3,6 +3,7 @@ import { WartaError } from '../../base/errors.ts';
 import { instant } from '../../register/fields.ts';
 import { formatInstant } from '../../register/time.ts';
 import type { AddRoute } from '../http/route.ts';
+import { TokenBuckets } from '../publishing/token-bucket.ts';
 import type { ControlServices } from '../services.ts';
 import type { Tables } from '../store.ts';
 import { ChangeProbe } from './change-probe.ts';
@@ -21,6 +22,10 @@ const MONTHS_MAX = 120;
 const ANSWERS_KEPT = 200;
 
 const MINUTE_SECONDS = 60;
+
+/** Answers composed at once, and how often on average: anyone may ask, and each other span of months costs a count of it all. */
+const BURST_ANSWERS = 60;
+const ANSWERS_PER_SECOND = 1;
 
 const count = z.int().min(0);
 
@@ -97,6 +102,7 @@ class AnswerCache {
   readonly #services: ControlServices;
   readonly #probe = new ChangeProbe();
   readonly #answers = new Map<string, Promise<Answer>>();
+  readonly #budget = new TokenBuckets(BURST_ANSWERS, ANSWERS_PER_SECOND);
   #state = '';
 
   constructor(services: ControlServices) {
@@ -114,6 +120,9 @@ class AnswerCache {
     const key = `${query.from} ${query.to} ${query.group} ${isCsv}`;
     const known = this.#answers.get(key);
     if (known !== undefined) return known;
+    if (!this.#budget.take('', this.#services.clock.monotonicMillis())) {
+      throw new WartaError('request-limited', 'too many different questions at once: ask again in a minute');
+    }
     if (this.#answers.size >= ANSWERS_KEPT) this.#answers.delete(this.#answers.keys().next().value!);
     const answer = this.#compose(tables, query, isCsv, nowSeconds);
     this.#answers.set(key, answer);

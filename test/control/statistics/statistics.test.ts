@@ -358,6 +358,19 @@ describe('an answer', () => {
     expect((await ask()).asOf).toBe(formatInstant(bench.now));
   });
 
+  it('that is known goes out to whoever asks, and no more than so many different ones are composed a minute', async () => {
+    const month = (i: number) => `20${10 + Math.floor(i / 12)}-${String((i % 12) + 1).padStart(2, '0')}`;
+    const ask = async (i: number) =>
+      (await bench.send(undefined, 'GET', `/v1/statistics?from=${month(i)}&to=${month(i)}`)).status;
+    const statuses: number[] = [];
+    for (let i = 0; i < 100; i++) statuses.push(await ask(i));
+    expect(statuses.filter((status) => status === 200).length).toBeLessThan(100);
+    expect(statuses.at(-1)).toBe(429);
+    expect(await ask(0)).toBe(200);
+    bench.pass(60);
+    expect(await ask(99)).toBe(200);
+  });
+
   it('knows of a change by the trail of changes', async () => {
     const { store } = bench;
     const change = () =>
