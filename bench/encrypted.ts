@@ -5,7 +5,7 @@
  * hits both, and medians count. DoT is asked by dnsperf. DoH is asked by dnsperf and by h2load: dnsperf drops all but one of
  * the answers that come in one TLS record, so it can have one query under way on a connection, and waits more than it asks
  * (DNS-OARC/dnsperf issue 272); h2load keeps 50 under way on each. CPU time for each answer says what is left unsaid by
- * queries a second when the asking side is the slower one.
+ * queries a second when the asking side is the slower one. Debian packages: dnsperf, dnsdist, nghttp2-client, openssl.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';

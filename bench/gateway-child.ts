@@ -1,5 +1,6 @@
 /** A gateway process for `bench/gateway.ts`: the options as JSON in the first argument, its ports as JSON on stdout. */
 import { Gateway } from '../src/gateway/gateway.ts';
+import { createNoticeRenderer } from '../src/gateway/notice-page/notice-renderer.ts';
 import { createUrlRules, type NoticeDetails } from '../src/gateway/url-rules.ts';
 
 /** What the process is started with. */
@@ -25,8 +26,7 @@ const gateway = await Gateway.start({
   http: { host: '127.0.0.1', port: 0 },
   rules: createUrlRules([{ url: start.listed, notice, fromSeconds: 0 }]),
   blockedBy: 'https://operator.example/',
-  // About as much as the notice page has.
-  renderNotice: () => ({ html: 'x'.repeat(12_000), contentType: 'text/html; charset=utf-8', language: 'en' }),
+  renderNotice: createNoticeRenderer({ help: {}, operator: 'Bench', categoryTitles: {} }, () => Date.now() / 1000),
   origins: {
     resolvers: { resolve4: async () => [{ address: '127.0.0.1', ttl: 300 }], resolve6: async () => [] },
     allowedPrefixes: ['127.0.0.0/8'],

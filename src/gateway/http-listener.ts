@@ -6,6 +6,7 @@ import type { ClientAdmission } from './client-connection.ts';
 import type { GatewayCounters, HttpOutcome } from './gateway-counters.ts';
 import type { HostBook } from './host-book.ts';
 import type { NoticeAnswers } from './notice-answer.ts';
+import { splitLanguageQuery } from './notice-page/language-choice.ts';
 import { type ExchangeSettings, OriginExchange, sendText } from './origin-exchange.ts';
 import type { OriginPools } from './origin-pools.ts';
 import { type RequestHead, readRequestHead } from './request-head.ts';
@@ -62,9 +63,17 @@ interface Pipeline {
   last: ServerResponse;
 }
 
+/** A link of the notice page adds the language to the query; the rule names the page without it. */
+interface LanguageWish {
+  readonly target: string;
+  readonly query: string;
+  readonly language: string | undefined;
+}
+
 /** Where a request goes. */
 interface Destination {
   readonly head: RequestHead;
+  readonly wish: LanguageWish;
   readonly originPort: number;
   readonly hit: UrlHit | undefined;
 }
@@ -127,7 +136,8 @@ export class HttpListener {
     const destination = this.#judge(request, response);
     if (destination === undefined) return;
     if (destination.head.body !== 0) this.#guard.watch(request);
-    if (destination.hit !== undefined) return this.#sendNotice(request, response, destination.hit, expectsContinue);
+    if (destination.hit !== undefined)
+      return this.#sendNotice(request, response, destination.hit, destination.wish, expectsContinue);
     this.#exchange(request, response, destination, { expectsContinue });
   }
 
@@ -168,8 +178,9 @@ export class HttpListener {
     if (rules === undefined || originPort === undefined) {
       return this.#refuse(response, 'misdirected', 421, 'this host is not served here');
     }
-    const hit = rules.redirect ?? rules.findPage(canonicalizeTarget(head.host, head.port, head.target));
-    return { head, originPort, hit };
+    const wish = splitWish(head.target);
+    const hit = rules.redirect ?? rules.findPage(canonicalizeTarget(head.host, head.port, wish.target));
+    return { head, originPort, hit, wish };
   }
 
   #refuse(response: ServerResponse, outcome: HttpOutcome, status: number, text: string): undefined {
@@ -177,9 +188,17 @@ export class HttpListener {
     sendText(response, status, text);
   }
 
-  #sendNotice(request: IncomingMessage, response: ServerResponse, hit: UrlHit, expectsContinue: boolean): void {
-    this.#parts.counters.http.blocked += 1;
-    const { headers, body } = this.#parts.answers.compose(hit, request.headers, this.#parts.time().endSeconds);
+  #sendNotice(
+    request: IncomingMessage,
+    response: ServerResponse,
+    hit: UrlHit,
+    { query, language }: LanguageWish,
+    expectsContinue: boolean,
+  ): void {
+    const { counters, answers, time } = this.#parts;
+    counters.http.blocked += 1;
+    const { accept, 'accept-language': acceptLanguage } = request.headers;
+    const { headers, body } = answers.compose(hit, { accept, acceptLanguage, language, query }, time().endSeconds);
     if (expectsContinue) response.shouldKeepAlive = false; // the client may send its body or not, and nobody can tell
     request.resume();
     response.writeHead(451, 'Unavailable For Legal Reasons', headers).end(body, 'latin1');
@@ -209,7 +228,8 @@ export class HttpListener {
     socket.on('error', () => {}).on('drain', onDrain);
     const destination = this.#judge(request, response);
     if (destination === undefined) return;
-    if (destination.hit !== undefined) return this.#sendNotice(request, response, destination.hit, false);
+    if (destination.hit !== undefined)
+      return this.#sendNotice(request, response, destination.hit, destination.wish, false);
     this.#exchange(request, response, destination, {
       expectsContinue: false,
       onUpgrade: (origin, answer) => {
@@ -264,4 +284,12 @@ function isWebSocket(request: IncomingMessage): boolean {
     headers['transfer-encoding'] === undefined &&
     (headers['content-length'] ?? '0') === '0'
   );
+}
+
+function splitWish(target: string): LanguageWish {
+  const mark = target.indexOf('?');
+  if (mark < 0) return { target, query: '', language: undefined };
+  const { query, language } = splitLanguageQuery(target.slice(mark + 1));
+  if (language === undefined) return { target, query, language };
+  return { target: query === '' ? target.slice(0, mark) : `${target.slice(0, mark)}?${query}`, query, language };
 }

@@ -1,4 +1,3 @@
-import type { IncomingHttpHeaders } from 'node:http';
 import { LRUCache } from 'lru-cache';
 import type { NoticeDetails, UrlHit } from './url-rules.ts';
 
@@ -8,10 +7,15 @@ export interface NoticeRequest {
   readonly blocked: string;
   readonly acceptLanguage: string | undefined;
   readonly accept: string | undefined;
+  /** The language that a link of the page asked for. */
+  readonly language?: string;
+  /** The request's query without that wish, where the rule depends on it. */
+  readonly query?: string;
 }
 
 /** A page made for a notice. */
 export interface NoticePage {
+  /** The body, whatever its type. */
   readonly html: string;
   readonly contentType: string;
   /** A BCP 47 tag. */
@@ -20,9 +24,11 @@ export interface NoticePage {
   readonly vary?: string;
   /** More fields of the answer, names and values by turns: a content security policy, for instance. */
   readonly headers?: readonly string[];
+  /** When the page begins to read otherwise; it is kept until then. */
+  readonly freshUntilSeconds?: number;
 }
 
-/** Makes the page of a notice. The same notice and request must always give the same page: it is kept for a while. */
+/** Makes the page of a notice. Until it is no longer fresh, the same notice and request must give the same page. */
 export type RenderNotice = (details: NoticeDetails, request: NoticeRequest) => NoticePage;
 
 /** The page in plain text, for a gateway without the notice page. */
@@ -35,6 +41,7 @@ export const renderPlainNotice: RenderNotice = (details) => {
   if (appealUrl !== undefined) lines.push(`Appeal: ${appealUrl}`);
   lines.push(...details.contacts.map((contact) => `Contact: ${contact}`));
   return { html: `${lines.join('\n')}\n`, contentType: 'text/plain; charset=utf-8', language: 'en' };
+};
 };
 
 function formatDate(seconds: number): string {
@@ -56,6 +63,7 @@ export interface NoticeAnswer {
 }
 
 interface KeptPage {
+  readonly untilSeconds: number;
   readonly headers: readonly string[];
   readonly body: string;
 }
@@ -77,32 +85,38 @@ export class NoticeAnswers {
     this.#link = `<${new URL(blockedBy).href}>; rel="blocked-by"`;
   }
 
-  /** The answer for a hit: it may be cached for as long as the rule lasts, and 300 seconds at most. */
-  compose(hit: UrlHit, fields: IncomingHttpHeaders, nowSeconds: number): NoticeAnswer {
-    const { headers, body } = this.#findPage(hit, fields['accept-language'], fields.accept);
-    const age = Math.max(0, Math.min(MAX_AGE_SECONDS, Math.floor(hit.endSeconds - nowSeconds)));
-    return { headers: ['Cache-Control', `max-age=${age}`, ...headers], body };
+  /** The answer for a hit: it may be cached for as long as the rule lasts and the page is fresh, and 300 seconds at most. */
+  compose(hit: UrlHit, request: Omit<NoticeRequest, 'blocked'>, nowSeconds: number): NoticeAnswer {
+    const { headers, body, untilSeconds } = this.#findPage(hit, request, nowSeconds);
+    const age = Math.floor(Math.min(MAX_AGE_SECONDS, hit.endSeconds - nowSeconds, untilSeconds - nowSeconds));
+    return { headers: ['Cache-Control', `max-age=${Math.max(0, age)}`, ...headers], body };
   }
 
-  #findPage(hit: UrlHit, acceptLanguage: string | undefined, accept: string | undefined): KeptPage {
+  #findPage(hit: UrlHit, request: Omit<NoticeRequest, 'blocked'>, nowSeconds: number): KeptPage {
     let id = this.#ids.get(hit);
     if (id === undefined) {
       id = ++this.#lastId;
       this.#ids.set(hit, id);
     }
-    const key = `${id}\n${acceptLanguage}\n${accept}`;
+    const { acceptLanguage, accept, language } = request;
+    const query = hit.usesQuery ? request.query : undefined;
+    const key = `${id}\n${acceptLanguage}\n${accept}\n${language}\n${query}`;
     const kept = this.#pages.get(key);
-    if (kept !== undefined) return kept;
-    const page = this.#makePage(hit, { blocked: hit.blocked, acceptLanguage, accept });
+    if (kept !== undefined && nowSeconds < kept.untilSeconds) return kept;
+    const page = this.#makePage(hit, { blocked: hit.blocked, acceptLanguage, accept, language, query });
     this.#pages.set(key, page);
     return page;
   }
 
   #makePage(hit: UrlHit, request: NoticeRequest): KeptPage {
     const page = this.#render(hit.notice, request);
-    const body = Buffer.from(page.html);
+    const octets = Buffer.from(page.html);
     const headers = ['Link', this.#link, 'Vary', page.vary ?? 'Accept-Language', 'Content-Type', page.contentType];
-    headers.push('Content-Language', page.language, ...(page.headers ?? []), 'Content-Length', String(body.length));
-    return { headers, body: body.toString('latin1') };
+    headers.push('Content-Language', page.language, ...(page.headers ?? []), 'Content-Length', String(octets.length));
+    return {
+      headers,
+      body: octets.toString('latin1'),
+      untilSeconds: page.freshUntilSeconds ?? Number.POSITIVE_INFINITY,
+    };
   }
 }

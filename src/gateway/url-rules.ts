@@ -24,6 +24,8 @@ export interface NoticeDetails {
 /** A notice in force on what was asked for, and when the rule ends. The same object each time: pages are kept by it. */
 export interface UrlHit {
   readonly notice: NoticeDetails;
+  /** The query is part of what is blocked: the links of the page must keep it. */
+  readonly usesQuery: boolean;
   /** What is blocked, for the page to show: the URL of the entry, or the name of the host. */
   readonly blocked: string;
   /** Infinity without an end. */

@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Gateway } from '../../src/gateway/gateway.ts';
+import { createNoticeRenderer } from '../../src/gateway/notice-page/notice-renderer.ts';
 import { createUrlRules } from '../../src/gateway/url-rules.ts';
 import { hasProgram, runProgram } from '../support/programs.ts';
 import { waitUntil } from '../support/wait.ts';
@@ -117,6 +118,21 @@ describe('the gateway over HTTP', () => {
       expect(answer).toMatch(/^HTTP\/1\.1 451 /);
     },
   );
+
+  it('shows the notice page in the language of the client, and in that of its links', async () => {
+    const renderNotice = createNoticeRenderer(
+      { help: {}, operator: 'Operator', categoryTitles: {} },
+      () => Date.now() / 1000,
+    );
+    const other = await startGateway({ originPort, renderNotice });
+    const malay = await exchange(other.httpPort, get('/listed', HOST, 'Accept: text/html\r\nAccept-Language: ms\r\n'));
+    expect(malay).toMatch(/^HTTP\/1\.1 451 [\s\S]*\r\nContent-Language: ms\r\n[\s\S]*content-security-policy/);
+    expect(malay).toContain('TEST/1');
+    const link = /href="(\?[^"]*)"/.exec(malay)![1]!.replaceAll('&amp;', '&');
+    const switched = await exchange(other.httpPort, get(`/listed${link}`, HOST, 'Accept: text/html\r\n'));
+    expect(switched).toMatch(/^HTTP\/1\.1 451 /);
+    expect((await echo(other.httpPort, get(`/${link}`))).url).toBe(`/${link}`);
+  });
 
   it('sends no body with a 451 to HEAD', async () => {
     const answer = await exchange(port, get('/listed').replace('GET', 'HEAD'));
