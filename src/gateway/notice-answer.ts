@@ -42,7 +42,6 @@ export const renderPlainNotice: RenderNotice = (details) => {
   lines.push(...details.contacts.map((contact) => `Contact: ${contact}`));
   return { html: `${lines.join('\n')}\n`, contentType: 'text/plain; charset=utf-8', language: 'en' };
 };
-};
 
 function formatDate(seconds: number): string {
   return new Date(seconds * 1000).toISOString().slice(0, 10);

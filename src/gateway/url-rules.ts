@@ -121,6 +121,7 @@ function addEntry(hosts: Map<string, StoredHost>, entry: UrlEntry): void {
     hostOf(hosts, host).redirects.push({
       notice,
       blocked: host,
+      usesQuery: false,
       fromSeconds,
       endSeconds,
       subtree: entry.subtree ?? false,
@@ -135,6 +136,7 @@ function addEntry(hosts: Map<string, StoredHost>, entry: UrlEntry): void {
   const page = {
     notice,
     blocked: new URL(entry.url).href,
+    usesQuery: query !== undefined,
     fromSeconds,
     endSeconds,
     query,

@@ -18,7 +18,7 @@ import { parseLeaf } from '../../src/register/leaf.ts';
 import { verifyAuditTrail } from '../../src/store/audit-trail.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { makeFolder } from '../support/folders.ts';
-import { LogRegister, officerKey } from '../support/log-register.ts';
+import { addOfficers, LogRegister, officerKey } from '../support/log-register.ts';
 import { type RunningProgram, startProgram } from '../support/running-program.ts';
 
 /** Kills, and for how long the load runs before each at the longest. */
@@ -38,6 +38,7 @@ const acknowledged = new Map<string, { version: number; state: string }>();
 
 beforeAll(async () => {
   const register = await LogRegister.create(folder, { witnesses: 0, quorum: 0 });
+  addOfficers(register);
   await register.close();
   const { origin, key, state, public: publicTree, sealed, root, policyPack, heartbeat } = register.config;
   const log = { origin, key, state, public: publicTree, sealed, root, policyPack, heartbeat, listen: '127.0.0.1:0' };

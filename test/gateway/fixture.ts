@@ -85,7 +85,7 @@ export async function startNginx(
   const conf = join(own, 'nginx.conf');
   writeFileSync(
     conf,
-    `daemon off; worker_processes 1; pid ${own}/nginx.pid; error_log ${own}/error.log;
+    `daemon off; master_process off; pid ${own}/nginx.pid; error_log ${own}/error.log;
 ${process.getuid?.() === 0 ? 'user root;' : ''}
 events { worker_connections 4096; }
 http {

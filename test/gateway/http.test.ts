@@ -132,6 +132,13 @@ describe('the gateway over HTTP', () => {
     const switched = await exchange(other.httpPort, get(`/listed${link}`, HOST, 'Accept: text/html\r\n'));
     expect(switched).toMatch(/^HTTP\/1\.1 451 /);
     expect((await echo(other.httpPort, get(`/${link}`))).url).toBe(`/${link}`);
+    // Where the query is part of the rule, the links keep it, or they would lead past it.
+    other.setRules(createUrlRules([listPage(`http://${HOST}/q?id=5`)]));
+    const exact = await exchange(other.httpPort, get('/q?id=5', HOST, 'Accept: text/html\r\n'));
+    expect(exact).toContain('href="?id=5&amp;lang=');
+    expect(await exchange(other.httpPort, get('/q?id=5&lang=ta', HOST, 'Accept: text/html\r\n'))).toMatch(
+      /^HTTP\/1\.1 451 /,
+    );
   });
 
   it('sends no body with a 451 to HEAD', async () => {

@@ -7,11 +7,10 @@ import type { PersonalRole } from '../../src/control/access/roles.ts';
 import type { ControlConfig } from '../../src/control/control-config.ts';
 import { ControlSite } from '../../src/control/control-site.ts';
 import type { Store, UserRecord } from '../../src/control/store.ts';
-import { publicKeyOf } from '../../src/register/key.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { FakeClock } from '../base/fake-clock.ts';
 import { makeFolder } from './folders.ts';
-import { LogRegister, type LogRegisterOptions, officerKey } from './log-register.ts';
+import { addOfficers, LogRegister, type LogRegisterOptions } from './log-register.ts';
 
 /** Accounts of a desk, by id: officers with the ids that test-authority's authorities.json gives, and everyone else. */
 export const DESK_USERS: Readonly<Record<string, { roles: PersonalRole[]; authority?: string; licensee?: string }>> = {
@@ -153,18 +152,6 @@ function composeConfig(register: LogRegister, folder: string, { database, config
     webhooks: { key: join(folder, 'webhook.key'), allowPrivateAddresses: true },
     ...config,
   };
-}
-
-/** Adds officers with a key for the accounts that the test authority has none for. */
-function addOfficers(register: LogRegister): void {
-  register.changeAuthorities((file) => {
-    const { officers } = file.authorities[0]!;
-    const add = (id: string, role: (typeof officers)[number]['role']) =>
-      officers.push({ ...officers[0]!, id, name: `Officer ${id}`, role, publicKey: publicKeyOf(officerKey(id)) });
-    add('three', 'approving-officer');
-    add('reviewer', 'appeals-reviewer');
-    add('drafter', 'case-officer');
-  });
 }
 
 /** Adds the accounts and returns their tokens. */

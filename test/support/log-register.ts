@@ -375,6 +375,18 @@ export class LogRegister {
   }
 }
 
+/** Adds the officers that accounts of the control API stand for, besides the two who sign by default. */
+export function addOfficers(register: LogRegister): void {
+  register.changeAuthorities((file) => {
+    const { officers } = file.authorities[0]!;
+    const add = (id: string, role: (typeof officers)[number]['role']) =>
+      officers.push({ ...officers[0]!, id, name: `Officer ${id}`, role, publicKey: publicKeyOf(officerKey(id)) });
+    add('three', 'approving-officer');
+    add('reviewer', 'appeals-reviewer');
+    add('drafter', 'case-officer');
+  });
+}
+
 /** Returns the signer of an officer's id. */
 export function signerOf(id: string): Signer {
   return { keyId: id, privateKey: officerKey(id) };

@@ -53,9 +53,9 @@ const SEALED = /^\/sealed\/([0-9a-f]{2})\/\1[0-9a-f]{62}\.jsonl$/;
 
 const FOREVER = 'public, max-age=31536000, immutable';
 
-/** Small immutable files are kept in memory: every node asks for the same newest tiles. */
-const KEPT_FILE_MAX_BYTES = 256 * 1024;
-const KEPT_MAX_BYTES = 32 * 1024 * 1024;
+/** Immutable files up to the size of an entry bundle are kept in memory: every node asks for the same newest ones. */
+const KEPT_FILE_MAX_BYTES = 2 * 1024 * 1024;
+const KEPT_MAX_BYTES = 64 * 1024 * 1024;
 
 /** Whoever submits a statement holds memory for its envelope, and for its annex once the signatures are good. */
 const MAX_SUBMISSIONS = 8;
