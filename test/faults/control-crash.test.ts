@@ -21,8 +21,8 @@ import { makeFolder } from '../support/folders.ts';
 import { addOfficers, LogRegister, officerKey } from '../support/log-register.ts';
 import { type RunningProgram, startProgram } from '../support/running-program.ts';
 
-/** Kills, and for how long the load runs before each at the longest. */
-const KILLS = 200;
+/** Kills (`WARTA_KILLS=200` for more of them, a second and a half each), and for how long the load runs before each at most. */
+const KILLS = Number(process.env.WARTA_KILLS ?? 60);
 const LOAD_MILLIS = 250;
 /** Clients that send one change after another. */
 const CLIENTS = 4;
