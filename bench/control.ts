@@ -6,7 +6,7 @@
  * signature to the published checkpoint.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
-import { randomBytes, sign } from 'node:crypto';
+import { sign } from 'node:crypto';
 import { mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -15,13 +15,11 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import autocannon from 'autocannon';
-import { stringify } from 'yaml';
 import { callApi } from '../src/cli/api-client.ts';
-import { createToken } from '../src/control/access/api-token.ts';
 import { composeControlConfig } from '../src/control/control-config.ts';
-import type { UserRecord } from '../src/control/store.ts';
 import { composePreAuthentication, PAYLOAD_TYPE } from '../src/register/envelope.ts';
 import { openStore } from '../src/store/open-store.ts';
+import { addAccounts, COMPLETE_NOTICE, writeLogConfig } from '../test/support/control-files.ts';
 import { addOfficers, LogRegister, officerKey } from '../test/support/log-register.ts';
 import { killOnExit } from './child-processes.ts';
 
@@ -41,7 +39,7 @@ process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
 const control = join(folder, 'control.yaml');
 
 await prepareRegister();
-const tokens = await addAccounts();
+const tokens = await openAccounts();
 const { child, url } = await startControl();
 const figures: Record<string, unknown> = {};
 for (const [what, path, bar] of paths()) {
@@ -68,39 +66,17 @@ async function prepareRegister(): Promise<void> {
   addOfficers(register);
   await register.bulk({ statements: Number(values.statements), entries: Number(values.entries) });
   await register.close();
-  const { origin, key, state, public: publicTree, sealed, root, policyPack, heartbeat } = register.config;
-  const log = { origin, key, state, public: publicTree, sealed, root, policyPack, heartbeat, listen: '127.0.0.1:0' };
-  writeFileSync(join(folder, 'log.yaml'), stringify(JSON.parse(JSON.stringify(log))));
+  writeLogConfig(register, folder);
   writeFileSync(control, composeControlConfig({ log: 'log.yaml' }));
 }
 
 /** Adds a case officer and the two officers whose keys sign; returns their tokens. */
-async function addAccounts(): Promise<Record<string, string>> {
-  const made: Record<string, string> = {};
-  const nowMillis = Date.now();
+async function openAccounts(): Promise<Record<string, string>> {
+  const authority = 'mcmc';
+  const approver = { roles: ['approving-officer'], authority } as const;
+  const accounts = { drafter: { roles: ['case-officer'], authority }, one: approver, two: approver } as const;
   const store = await openStore(`sqlite:${join(folder, 'control.db')}`);
-  await store.transaction(async (tables) => {
-    for (const [id, role] of Object.entries({
-      drafter: 'case-officer',
-      one: 'approving-officer',
-      two: 'approving-officer',
-    })) {
-      const user = {
-        id,
-        name: id,
-        roles: [role],
-        authority: 'mcmc',
-        licensee: null,
-        oidcSubject: null,
-        disabled: false,
-      };
-      await tables.users.insert({ ...user, createdSeconds: Math.floor(nowMillis / 1000), version: 1 } as UserRecord);
-      const terms = { userId: id, label: 'bench', scopes: [], days: 1, nowMillis, random: randomBytes };
-      const { token, record } = createToken(terms);
-      await tables.tokens.insert(record);
-      made[id] = token;
-    }
-  });
+  const made = await addAccounts(store, accounts, Date.now());
   await store.close();
   return made;
 }
@@ -149,7 +125,10 @@ async function publishLarge(entries: number): Promise<number> {
       type: typeof body === 'string' ? 'text/plain' : undefined,
       headers: etag === undefined ? {} : { 'if-match': etag },
     });
-  const { body: draft, etag } = await ask('drafter', 'POST', '/v1/notices', composeNotice());
+  const { body: draft, etag } = await ask('drafter', 'POST', '/v1/notices', {
+    reference: 'BENCH/LARGE',
+    ...COMPLETE_NOTICE,
+  });
   const path = `/v1/notices/${draft.id}`;
   const names = Array.from({ length: entries }, (_, i) => `large${i}.example`);
   await ask('drafter', 'PUT', `${path}/entries`, names.join('\n'), etag);
@@ -187,27 +166,4 @@ async function publishLarge(entries: number): Promise<number> {
     if (size > before && body.leafIndex !== null && size > body.leafIndex) return (performance.now() - began) / 1000;
     await sleep(10);
   }
-}
-
-function composeNotice() {
-  return {
-    reference: 'BENCH/LARGE',
-    instrument: 'cma-263',
-    category: 'online-scams',
-    offence: 'A bench',
-    reasons: { public: 'A bench.' },
-    recipients: { all: true },
-    territory: 'Malaysia',
-    dates: { made: 'now', effectiveFrom: 'now' },
-    term: { expires: '30d' },
-    proportionality: {
-      alternatives: 'None.',
-      sourceTakedown: { asked: true, detail: 'Yes.' },
-      ownerWarned: { warned: true, detail: 'Yes.' },
-      coTenants: 'None.',
-      balance: 'None.',
-    },
-    redress: { body: 'Desk', contacts: ['mailto:desk@example.com'], address: 'Cyberjaya', withinDays: 30 },
-    languages: ['en'],
-  };
 }

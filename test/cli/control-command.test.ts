@@ -2,6 +2,7 @@ import { appendFileSync, existsSync, readFileSync, statSync, writeFileSync } fro
 import { join } from 'node:path';
 import { beforeAll, expect, it } from 'vitest';
 import { stringify } from 'yaml';
+import { writeLogConfig } from '../support/control-files.ts';
 import { makeFolder } from '../support/folders.ts';
 import { LogRegister } from '../support/log-register.ts';
 import { findFreePort } from '../support/ports.ts';
@@ -23,9 +24,7 @@ async function runJson(...words: string[]) {
 beforeAll(async () => {
   const register = await LogRegister.create(folder, { witnesses: 0, quorum: 0 });
   await register.close();
-  const { origin, key, state, public: publicTree, sealed, root, policyPack, heartbeat } = register.config;
-  const log = { origin, key, state, public: publicTree, sealed, root, policyPack, heartbeat, listen: '127.0.0.1:0' };
-  writeFileSync(join(folder, 'log.yaml'), stringify(JSON.parse(JSON.stringify(log))));
+  writeLogConfig(register, folder);
 });
 
 it('makes a configuration beside a log, and nothing where there is none or one already', async () => {

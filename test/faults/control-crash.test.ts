@@ -1,12 +1,9 @@
-import { randomBytes, randomUUID, sign } from 'node:crypto';
+import { randomUUID, sign } from 'node:crypto';
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, test } from 'vitest';
-import { stringify } from 'yaml';
 import { type ApiAnswer, askApi } from '../../src/cli/api-client.ts';
-import { createToken } from '../../src/control/access/api-token.ts';
-import type { PersonalRole } from '../../src/control/access/roles.ts';
 import { composeControlConfig } from '../../src/control/control-config.ts';
 import { readLeaves } from '../../src/control/publishing/register-tree.ts';
 import type { DraftRecord, Store } from '../../src/control/store.ts';
@@ -17,6 +14,7 @@ import { composePreAuthentication, PAYLOAD_TYPE, parseEnvelope } from '../../src
 import { parseLeaf } from '../../src/register/leaf.ts';
 import { verifyAuditTrail } from '../../src/store/audit-trail.ts';
 import { openStore } from '../../src/store/open-store.ts';
+import { addAccounts, COMPLETE_NOTICE, type TestAccount, writeLogConfig } from '../support/control-files.ts';
 import { makeFolder } from '../support/folders.ts';
 import { addOfficers, LogRegister, officerKey } from '../support/log-register.ts';
 import { type RunningProgram, startProgram } from '../support/running-program.ts';
@@ -30,8 +28,11 @@ const CHILD = join(import.meta.dirname, '../control/site/control-child.ts');
 
 const folder = makeFolder();
 const database = `sqlite:${join(folder, 'control.db')}`;
-const tokens: Record<string, string> = {};
-const ROLES: Record<string, PersonalRole> = { drafter: 'case-officer', one: 'approving-officer' };
+let tokens: Record<string, string>;
+const ACCOUNTS: Record<string, TestAccount> = {
+  drafter: { roles: ['case-officer'], authority: 'mcmc' },
+  one: { roles: ['approving-officer'], authority: 'mcmc' },
+};
 
 /** What was acknowledged: the last state of each draft that an answer told. */
 const acknowledged = new Map<string, { version: number; state: string }>();
@@ -40,28 +41,12 @@ beforeAll(async () => {
   const register = await LogRegister.create(folder, { witnesses: 0, quorum: 0 });
   addOfficers(register);
   await register.close();
-  const { origin, key, state, public: publicTree, sealed, root, policyPack, heartbeat } = register.config;
-  const log = { origin, key, state, public: publicTree, sealed, root, policyPack, heartbeat, listen: '127.0.0.1:0' };
-  writeFileSync(join(folder, 'log.yaml'), stringify(JSON.parse(JSON.stringify(log))));
+  writeLogConfig(register, folder);
   writeFileSync(join(folder, 'control.yaml'), composeControlConfig({ log: 'log.yaml' }));
   const store = await openStore(database);
-  await addAccounts(store);
+  tokens = await addAccounts(store, ACCOUNTS, Date.now());
   await store.close();
 });
-
-async function addAccounts(store: Store): Promise<void> {
-  const nowMillis = Date.now();
-  await store.transaction(async (tables) => {
-    for (const [id, role] of Object.entries(ROLES)) {
-      const person = { id, name: id, roles: [role], authority: 'mcmc', licensee: null, oidcSubject: null };
-      await tables.users.insert({ ...person, disabled: false, createdSeconds: 0, version: 1 });
-      const terms = { userId: id, label: 'test', scopes: [], days: 1, nowMillis, random: randomBytes };
-      const { token, record } = createToken(terms);
-      await tables.tokens.insert(record);
-      tokens[id] = token;
-    }
-  });
-}
 
 let running: RunningProgram | undefined;
 let waiting: { program: RunningProgram; gate: string } | undefined;
@@ -174,20 +159,7 @@ function compose(isNotice: boolean, number: number): object {
   const reference = `CRASH/${number}`;
   const reasons = { public: 'A test.' };
   if (!isNotice) return { reference, reasons, instrument: 'onsa-priority', from: '300d' };
-  return {
-    ...{ reference, reasons, instrument: 'cma-263', category: 'online-scams', offence: 'A test' },
-    ...{ recipients: { all: true }, territory: 'Malaysia', dates: { made: 'now', effectiveFrom: 'now' } },
-    term: { expires: '30d' },
-    proportionality: {
-      alternatives: 'None.',
-      sourceTakedown: { asked: true, detail: 'Yes.' },
-      ownerWarned: { warned: true, detail: 'Yes.' },
-      coTenants: 'None.',
-      balance: 'None.',
-    },
-    redress: { body: 'Desk', contacts: ['mailto:desk@example.com'], address: 'Cyberjaya', withinDays: 30 },
-    languages: ['en'],
-  };
+  return { reference, ...COMPLETE_NOTICE };
 }
 
 /** Reads the whole table. */

@@ -7,6 +7,7 @@ import { composeEnrolmentProof } from '../../src/control/nodes/enrolment-proof.t
 import { composePreAuthentication, PAYLOAD_TYPE } from '../../src/register/envelope.ts';
 import { createKey, publicKeyOf, readPrivateKey, writePrivateKey } from '../../src/register/key.ts';
 import { ControlDesk } from '../support/control-desk.ts';
+import { COMPLETE_NOTICE } from '../support/control-files.ts';
 import { dig } from '../support/dig.ts';
 import { officerKey } from '../support/log-register.ts';
 import { startPostgres, type TestPostgres } from '../support/postgres.ts';
@@ -21,31 +22,7 @@ type Isp = (typeof ISPS)[number];
 const NAMES = Array.from({ length: 40 }, (_, i) => `fund${i}.scam.example`);
 const NEVER = ['cdn.jsdelivr.net', 'com.my', 'www.maybank2u.com.my'];
 
-const NOTICE = {
-  reference: 'E2E/2026/1',
-  instrument: 'cma-263',
-  category: 'online-scams',
-  offence: 'Soliciting deposits for a fictitious fund',
-  reasons: { public: 'Forty sites of one fraud.' },
-  recipients: { all: true },
-  territory: 'Malaysia',
-  dates: { made: 'now', effectiveFrom: 'now' },
-  term: { expires: '30d' },
-  proportionality: {
-    alternatives: 'Takedown at the host was asked for.',
-    sourceTakedown: { asked: true, detail: 'No answer within three days.' },
-    ownerWarned: { warned: false, detail: 'Unknown owner.' },
-    coTenants: 'None.',
-    balance: 'Nothing lawful was found there.',
-  },
-  redress: {
-    body: 'Appeals desk',
-    contacts: ['mailto:appeals@regulator.example'],
-    address: 'Cyberjaya',
-    withinDays: 30,
-  },
-  languages: ['ms', 'en'],
-};
+const NOTICE = { reference: 'E2E/2026/1', ...COMPLETE_NOTICE };
 
 let postgres: TestPostgres | undefined;
 let upstream: StubUpstream;

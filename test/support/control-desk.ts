@@ -1,19 +1,17 @@
-import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import type { LightMyRequestResponse } from 'fastify';
 import { pino } from 'pino';
-import { createToken } from '../../src/control/access/api-token.ts';
-import type { PersonalRole } from '../../src/control/access/roles.ts';
 import type { ControlConfig } from '../../src/control/control-config.ts';
 import { ControlSite } from '../../src/control/control-site.ts';
-import type { Store, UserRecord } from '../../src/control/store.ts';
+import type { Store } from '../../src/control/store.ts';
 import { openStore } from '../../src/store/open-store.ts';
 import { FakeClock } from '../base/fake-clock.ts';
+import { addAccounts, type TestAccount } from './control-files.ts';
 import { makeFolder } from './folders.ts';
 import { addOfficers, LogRegister, type LogRegisterOptions } from './log-register.ts';
 
 /** Accounts of a desk, by id: officers with the ids that test-authority's authorities.json gives, and everyone else. */
-export const DESK_USERS: Readonly<Record<string, { roles: PersonalRole[]; authority?: string; licensee?: string }>> = {
+export const DESK_USERS: Readonly<Record<string, TestAccount>> = {
   drafter: { roles: ['case-officer'], authority: 'mcmc' },
   one: { roles: ['approving-officer'], authority: 'mcmc' },
   two: { roles: ['approving-officer'], authority: 'mcmc' },
@@ -45,7 +43,7 @@ export class ControlDesk {
   readonly store: Store;
   readonly site: ControlSite;
   readonly clock: FakeClock | undefined;
-  readonly #tokens: ReadonlyMap<string, string>;
+  readonly #tokens: Readonly<Record<string, string>>;
   readonly #config: ControlConfig;
   readonly #peers: { close(): Promise<void> }[] = [];
 
@@ -53,7 +51,7 @@ export class ControlDesk {
     register: LogRegister,
     store: Store,
     site: ControlSite,
-    tokens: ReadonlyMap<string, string>,
+    tokens: Readonly<Record<string, string>>,
     config: ControlConfig,
     clock?: FakeClock,
   ) {
@@ -73,7 +71,7 @@ export class ControlDesk {
     await register.site.close(); // the control API takes the log
     const store = await openStore(options.database ?? `sqlite:${join(folder, 'control.db')}`);
     const clock = options.clock instanceof FakeClock ? options.clock : undefined;
-    const tokens = await addUsers(store, register.nowSeconds * 1000);
+    const tokens = await addAccounts(store, DESK_USERS, register.nowSeconds * 1000);
     const config = composeConfig(register, folder, options);
     const site = await ControlSite.open(config, {
       store,
@@ -87,7 +85,7 @@ export class ControlDesk {
 
   /** The token of an account. */
   tokenOf(user: string): string {
-    return this.#tokens.get(user)!;
+    return this.#tokens[user]!;
   }
 
   /** Sends a request as an account, or as anyone. `body` goes as JSON unless it is text or bytes. */
@@ -152,30 +150,4 @@ function composeConfig(register: LogRegister, folder: string, { database, config
     webhooks: { key: join(folder, 'webhook.key'), allowPrivateAddresses: true },
     ...config,
   };
-}
-
-/** Adds the accounts and returns their tokens. */
-async function addUsers(store: Store, nowMillis: number): Promise<Map<string, string>> {
-  const tokens = new Map<string, string>();
-  await store.transaction(async (tables) => {
-    for (const [id, { roles, authority = null, licensee = null }] of Object.entries(DESK_USERS)) {
-      const times = { createdSeconds: Math.floor(nowMillis / 1000), version: 1 };
-      const user: UserRecord = {
-        id,
-        name: id,
-        roles,
-        authority,
-        licensee,
-        oidcSubject: null,
-        disabled: false,
-        ...times,
-      };
-      await tables.users.insert(user);
-      const terms = { userId: id, label: 'test', scopes: [], days: 365, nowMillis, random: randomBytes };
-      const { token, record } = createToken(terms);
-      await tables.tokens.insert(record);
-      tokens.set(id, token);
-    }
-  });
-  return tokens;
 }

@@ -1,31 +1,14 @@
 import { PAYLOAD_TYPE, signEnvelope } from '../../../src/register/envelope.ts';
 import { FakeClock } from '../../base/fake-clock.ts';
 import { ControlDesk, type DeskAnswer, type DeskOptions } from '../../support/control-desk.ts';
+import { COMPLETE_NOTICE } from '../../support/control-files.ts';
 import { signerOf } from '../../support/log-register.ts';
 
 /** When the desks of these tests begin: 2026-03-01T09:00:00Z. */
 export const NOW = Date.UTC(2026, 2, 1, 9) / 1000;
 
 /** A draft of a notice with everything that it needs but names. */
-export const COMPLETE = {
-  reasons: { public: 'Pages that imitate a bank.' },
-  instrument: 'cma-263',
-  category: 'online-scams',
-  offence: 'CMA 1998 s.233(1)(a)',
-  territory: 'Malaysia',
-  dates: { effectiveFrom: 'now' },
-  term: { expires: '30d' },
-  recipients: { all: true },
-  proportionality: {
-    alternatives: 'Takedown at the host.',
-    sourceTakedown: { asked: true, detail: 'No answer.' },
-    ownerWarned: { warned: false, detail: 'Unknown.' },
-    coTenants: 'None.',
-    balance: 'Narrow.',
-  },
-  redress: { body: 'Appeals desk', contacts: ['mailto:appeals@mcmc.example'], address: 'Cyberjaya', withinDays: 30 },
-  languages: ['ms', 'en'],
-};
+export const COMPLETE = { ...COMPLETE_NOTICE, dates: { effectiveFrom: 'now' } };
 
 /** A desk on a clock that stands still. */
 export function openDesk(options: DeskOptions = {}): Promise<ControlDesk> {
