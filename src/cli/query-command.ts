@@ -110,7 +110,8 @@ interface ExtendedError {
 
 /** What an answer means. */
 interface Outcome {
-  readonly verdict: 'blocked' | 'not-blocked' | 'unknown';
+  /** `gateway`: led to a gateway, for the whole name or for pages of it; the answer does not tell which. */
+  readonly verdict: 'blocked' | 'gateway' | 'not-blocked' | 'unknown';
   /** Reference of the notice, when the answer names one. */
   readonly notice?: string;
   readonly sentence: string;
@@ -148,6 +149,10 @@ function judgeAnswer({ name, type, edns }: DnsQuestion, packet: Packet): Outcome
   if (block !== undefined) {
     // Structured errors say it too, inside their JSON.
     const notice = /\bnotice ([A-Za-z0-9][A-Za-z0-9 ()./_-]{0,119})/.exec(block.text)?.[1];
+    if (block.code === EDE.FORGED_ANSWER && notice !== undefined) {
+      const sentence = `${name} is led to the gateway under notice ${notice}: either all of it is blocked, or single pages are.`;
+      return { verdict: 'gateway', notice, sentence };
+    }
     const under = notice === undefined ? 'blocked, and no notice is named' : `blocked under notice ${notice}`;
     return { verdict: 'blocked', notice, sentence: `${name} is ${under} (${block.name}).` };
   }
@@ -241,7 +246,7 @@ function composeReport(question: DnsQuestion, server: SocketAddress, answer: Dns
   };
 }
 
-const COLOURS = { blocked: 'red', 'not-blocked': 'green', unknown: 'yellow' } as const;
+const COLOURS = { blocked: 'red', gateway: 'yellow', 'not-blocked': 'green', unknown: 'yellow' } as const;
 
 /** The answer for people; the sentence comes last. */
 function describeAnswer(question: DnsQuestion, server: SocketAddress, answer: DnsAnswer, outcome: Outcome): string {

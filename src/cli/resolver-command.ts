@@ -1,11 +1,22 @@
 import type { Command } from 'commander';
 import { createProgress } from '../base/terminal.ts';
-import { loadConfig } from '../config/config.ts';
+import { type Config, loadConfig } from '../config/config.ts';
 import { registerEnrolCommand } from './enrol-command.ts';
 import { createLog } from './log.ts';
 import { startNode } from './node.ts';
 import { waitForSignal } from './signals.ts';
 import { registerStatusCommand } from './status-command.ts';
+
+/** Says where the resolver listens, and how. */
+function listListeners({ resolver: { listen, tls } }: Config): string {
+  const kinds = [
+    [listen, 'UDP, TCP'],
+    [tls.dot.listen, 'DoT'],
+    [tls.doh.listen, 'DoH'],
+  ] as const;
+  const listeners = kinds.filter(([addresses]) => addresses.length > 0);
+  return listeners.map(([addresses, kind]) => `${addresses.join(', ')} (${kind})`).join(', ');
+}
 
 /** Adds `warta resolver`. */
 export function registerResolverCommand(program: Command): void {
@@ -22,12 +33,11 @@ export function registerResolverCommand(program: Command): void {
       const progress = createProgress('reading the register');
       const node = await startNode(config, log, (share) => progress.update(share, 1));
       progress.done();
-      const where = config.resolver.listen.join(', ');
-      log.info(`serving ${config.resolver.mode === 'observe' ? '(observe mode) ' : ''}on ${where} (UDP, TCP)`);
+      log.info(`serving ${config.resolver.mode === 'observe' ? '(observe mode) ' : ''}on ${listListeners(config)}`);
       const signal = await asked;
       log.info(`${signal}: stopping`);
       await node.stop();
     });
-  registerStatusCommand(resolver);
+  registerStatusCommand(resolver, 'warta-resolver');
   registerEnrolCommand(resolver);
 }

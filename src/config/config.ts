@@ -104,6 +104,17 @@ const resolverSchema = z.strictObject({
     })
     .prefault({}),
   tls: tlsSchema.prefault({}),
+  gateway: z
+    .strictObject({
+      addresses: z
+        .array(z.union([z.ipv4(), z.ipv6()], { error: 'write IP addresses without ports' }))
+        .max(8)
+        .default([]),
+      checkPorts: z.array(z.int().min(1).max(65_535)).min(1).max(8).default([80, 443]),
+      intervalMillis: z.int().min(100).max(60_000).default(1_000),
+      timeoutMillis: z.int().min(50).max(10_000).default(1_000),
+    })
+    .prefault({}),
   health: z
     .strictObject({
       checkName: wireName.default('.'),
@@ -126,6 +137,29 @@ const httpUrl = z
   .string()
   .max(2048)
   .regex(/^https?:\/\/[^\s?#]+$/, 'write an http or https URL without a query');
+
+/** Where the gateway listens: an address, or nothing for a listener that is off. */
+const listener = z.union([z.literal(''), address], { error: "write 0.0.0.0:80 or '[::]:80', or '' for none" });
+
+const gatewaySchema = z
+  .strictObject({
+    http: listener.default('0.0.0.0:80'),
+    https: listener.default('0.0.0.0:443'),
+    blockedBy: z.url({ protocol: /^https?$/, error: 'write an http or https URL' }).max(2048),
+    resolvers: z.array(address).min(1).max(16),
+    ownAddresses: z
+      .array(z.union([z.ipv4(), z.ipv6()], { error: 'write IP addresses without ports' }))
+      .max(64)
+      .default([]),
+    allowedOrigins: z.array(prefix).max(64).default([]),
+    proxyFrom: z.array(prefix).max(64).default([]),
+    maxConnections: z.int().min(1).max(1_000_000).default(20_000),
+    maxConnectionsPerClient: z.int().min(1).max(1_000_000).default(1_000),
+  })
+  .superRefine(({ http, https }, context) => {
+    if (http !== '' || https !== '') return;
+    context.addIssue({ code: 'custom', path: ['http'], message: 'give an address here or in https: nothing listens' });
+  });
 
 const registerSchema = z
   .strictObject({
@@ -185,6 +219,7 @@ const configSchema = z.strictObject({
   state: path,
   register: registerSchema,
   resolver: resolverSchema.prefault({}),
+  gateway: gatewaySchema.optional(),
   answer: answerSchema.prefault({}),
   metrics: z.strictObject({ listen: address.default('127.0.0.1:9100') }).prefault({}),
   log: z.strictObject({ level: z.enum(['debug', 'info', 'warn', 'error']).default('info') }).prefault({}),
@@ -270,7 +305,8 @@ function describeIssues(error: z.ZodError): string {
       const key = issue.path.join('.') || 'the file';
       if (issue.code !== 'unrecognized_keys') return `  ${key}: ${issue.message}`;
       const names = issue.keys.map((name) => (key === 'the file' ? name : `${key}.${name}`));
-      return `  ${names.join(', ')}: no such key; see config/warta.yaml for all of them`;
+      const example = key === 'gateway' ? 'config/gateway.yaml' : 'config/warta.yaml';
+      return `  ${names.join(', ')}: no such key; see ${example} for all of them`;
     })
     .join('\n');
 }

@@ -30,6 +30,7 @@ export const RRTYPE = {
   AAAA: 28,
   DNAME: 39,
   OPT: 41,
+  RRSIG: 46,
   SVCB: 64,
   HTTPS: 65,
   RESINFO: 261,

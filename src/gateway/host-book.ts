@@ -6,31 +6,62 @@ import type { HostRules, RuleTime, UrlRules } from './url-rules.ts';
  * was unblocked must not be answered 421.
  */
 const GRACE_SECONDS = 600;
+/** How long replaced rules are asked for it, which is longer than any answer of a resolver is kept, and how many of them. */
+const REPLACED_SECONDS = 120;
+const KEPT_REPLACED = 4;
 const KEPT_HOSTS = 10_000;
 
 /** No rule at all, for a host whose rules have ended. */
 const RELEASED: HostRules = { hasPages: false, blocksHttps: false, findPage: () => undefined };
 
-/** Which hosts are ours: those with a rule, and for a while those that had one when they were last asked for. */
+/** Which hosts are ours: those with a rule, and for a while those that had one. */
 export class HostBook {
-  readonly #rules: () => UrlRules;
+  #rules: UrlRules;
   readonly #time: () => RuleTime;
+  /** When hosts with rules were last asked for. */
   readonly #seen = new LRUCache<string, number>({ max: KEPT_HOSTS });
+  /** Rules no longer in use, the oldest first. */
+  #replaced: { rules: UrlRules; time: RuleTime }[] = [];
 
-  constructor(rules: () => UrlRules, time: () => RuleTime) {
+  constructor(rules: UrlRules, time: () => RuleTime) {
     this.#rules = rules;
     this.#time = time;
+  }
+
+  /** Takes other rules into use. */
+  replaceRules(rules: UrlRules): void {
+    const { startSeconds, endSeconds } = this.#time();
+    this.#dropStale(endSeconds);
+    // When there are many changes, the oldest ones are what most clients' caches know.
+    if (this.#replaced.length < KEPT_REPLACED) {
+      this.#replaced.push({ rules: this.#rules, time: { startSeconds, endSeconds } });
+    }
+    this.#rules = rules;
   }
 
   /** The rules of a canonical host, or undefined when it is none of ours. */
   find(host: string): HostRules | undefined {
     const time = this.#time();
-    const found = this.#rules().findHost(host, time);
+    const found = this.#rules.findHost(host, time);
     if (found !== undefined) {
       this.#seen.set(host, time.endSeconds);
       return found;
     }
+    return this.#wasOurs(host, time.endSeconds) ? RELEASED : undefined;
+  }
+
+  /** Whether a host had a rule a while ago: by what was asked then, by the clock, or by rules that were replaced. */
+  #wasOurs(host: string, nowSeconds: number): boolean {
     const seen = this.#seen.get(host);
-    return seen !== undefined && time.endSeconds < seen + GRACE_SECONDS ? RELEASED : undefined;
+    if (seen !== undefined && nowSeconds < seen + GRACE_SECONDS) return true;
+    const before = nowSeconds - GRACE_SECONDS;
+    if (this.#rules.findHost(host, { startSeconds: before, endSeconds: before }) !== undefined) return true;
+    this.#dropStale(nowSeconds);
+    return this.#replaced.some(({ rules, time }) => rules.findHost(host, time) !== undefined);
+  }
+
+  #dropStale(nowSeconds: number): void {
+    const isStale = ({ time }: { time: RuleTime }) => time.endSeconds + REPLACED_SECONDS <= nowSeconds;
+    while (this.#replaced.length > 0 && isStale(this.#replaced[0]!)) this.#replaced.shift();
   }
 }

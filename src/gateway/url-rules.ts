@@ -26,7 +26,7 @@ export interface UrlHit {
   readonly notice: NoticeDetails;
   /** The query is part of what is blocked: the links of the page must keep it. */
   readonly usesQuery: boolean;
-  /** What is blocked, for the page to show: the URL of the entry, or the name of the host. */
+  /** What is blocked, for the page to show: the URL of the entry, or its name. */
   readonly blocked: string;
   /** Infinity without an end. */
   readonly endSeconds: number;

@@ -7,6 +7,8 @@ export interface RegisterReadings {
   verdicts(): Readonly<Record<string, number>>;
   /** Entries that the node's guard-rails refused though they are signed. */
   refusedEntries(): number;
+  /** Entries of the list that list a page, those of them that hold on HTTP alone, and whether their hosts are sent to a gateway. */
+  pages(): { readonly pages: number; readonly httpOnlyPages: number; readonly pagesSteered: boolean };
   /** When the newest good statement was signed, seconds since the epoch; undefined without one. */
   newestSignedAtSeconds(): number | undefined;
   /** When the register was last read without a failure. */
@@ -36,6 +38,23 @@ export function registerRegisterMetrics(
     'warta_refused_entries',
     "Signed entries that the node's guard-rails refuse.",
     readings.refusedEntries,
+  );
+  new Gauge({
+    name: 'warta_listed_pages',
+    help: 'Entries that list a page, by what becomes of HTTPS to its host: closed, or passed (the page holds on HTTP alone).',
+    labelNames: ['https'],
+    registers: [registry],
+    collect() {
+      const { pages, httpOnlyPages } = readings.pages();
+      this.set({ https: 'closed' }, pages - httpOnlyPages);
+      this.set({ https: 'passed' }, httpOnlyPages);
+    },
+  });
+  gauge(
+    registry,
+    'warta_pages_steered',
+    'Whether the hosts of listed pages are sent to a gateway (1), or no page is enforced here (0).',
+    () => Number(readings.pages().pagesSteered),
   );
   gauge(registry, 'warta_list_age_seconds', 'Age of the newest good statement; -1 when there is none.', () => {
     const newest = readings.newestSignedAtSeconds();

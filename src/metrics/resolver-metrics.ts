@@ -9,6 +9,7 @@ export interface ResolverReadings {
   categories(): readonly string[];
   table(): { ruleCount: number; sizeBytes: number; builtAtSeconds: number };
   upstreams(): readonly { name: string; up: boolean }[];
+  gateways(): readonly { name: string; up: boolean }[];
   streamConnections(): number;
   clockStepSeconds(): number;
   /** DoT and DoH, when they are served. */
@@ -100,6 +101,13 @@ export function registerResolverMetrics(registry: Registry, readings: ResolverRe
     readings.clockStepSeconds,
   );
   upstreamGauge(registry, readings);
+  sampledGauge(
+    registry,
+    'warta_gateway_up',
+    'Whether a gateway accepts connections and is steered to.',
+    ['gateway'],
+    () => readings.gateways().map(({ name, up }) => ({ labels: { gateway: name }, value: up ? 1 : 0 })),
+  );
   if (encrypted) registerEncryptedMetrics(registry, encrypted);
 }
 

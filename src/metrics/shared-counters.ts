@@ -16,6 +16,7 @@ export const OUTCOMES = [
   'ignored',
   'overloaded',
   'local',
+  'steered',
 ] as const;
 export type Outcome = (typeof OUTCOMES)[number];
 
@@ -24,7 +25,7 @@ export const UPSTREAM_OUTCOMES = ['answered', 'retried', 'timed_out', 'refused',
 export type UpstreamOutcome = (typeof UPSTREAM_OUTCOMES)[number];
 
 /** What a block answered: the label values of `action`. */
-export const ACTIONS = ['nxdomain', 'nodata', 'target_nodata'] as const;
+export const ACTIONS = ['nxdomain', 'nodata', 'target_nodata', 'redirect'] as const;
 
 /** Categories that have a counter of their own. */
 export const MAX_CATEGORIES = 64;

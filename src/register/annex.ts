@@ -18,6 +18,12 @@ export const SCOPES = ['exact', 'subtree', 'url'] as const;
 /** The scope of an entry. */
 export type Scope = (typeof SCOPES)[number];
 
+/** What becomes of a covered name: no address, or the address of the notice page. */
+export const ENTRY_ACTIONS = ['block', 'redirect'] as const;
+
+/** The action of an entry. */
+export type EntryAction = (typeof ENTRY_ACTIONS)[number];
+
 /** Secret bytes hashed before an entry, so that a sealed name cannot be guessed from a dictionary. */
 const SALT_BYTES = 32;
 const SALT_TEXT_LENGTH = 43;
@@ -38,11 +44,13 @@ export function annexPath(digest: string, sealed: boolean): string {
 /** An entry as it stands in an annex; `canonical` is the host name even when the scope is `url`. */
 const entrySchema = z
   .strictObject({
-    action: z.literal('block'),
+    action: z.enum(ENTRY_ACTIONS),
     canonical: text(1024),
     excludes: z.array(text(253)).min(1).max(100).optional(),
     expires: instant.optional(),
     id: entryId,
+    /** `any`: whatever the query of the page's address is; without it the query must be the same, or as absent. */
+    query: z.literal('any').optional(),
     raw: text(1024),
     scope: z.enum(SCOPES),
     url: text(2048).optional(),
@@ -56,11 +64,15 @@ const entrySchema = z
 export type Entry = z.output<typeof entrySchema>;
 
 /** Returns what makes the forms of an entry disagree, if anything does. */
-function findFault(entry: { raw: string; canonical: string; scope: Scope; url?: string; excludes?: string[] }) {
+function findFault(
+  entry: Pick<z.input<typeof entrySchema>, 'action' | 'raw' | 'canonical' | 'scope' | 'url' | 'query' | 'excludes'>,
+) {
   const forms = canonicaliseEntry(entry.raw, entry.scope);
   if (forms === undefined) return `${entry.raw} is no ${entry.scope === 'url' ? 'http(s) URL' : 'name'}`;
   if (forms.canonical !== entry.canonical) return `canonical form of ${entry.raw} is ${forms.canonical}`;
   if (forms.url !== entry.url) return `url form of ${entry.raw} is ${forms.url ?? 'absent'}`;
+  if (entry.action === 'redirect' && entry.scope === 'url') return 'action redirect needs scope exact or subtree';
+  if (entry.query !== undefined && entry.scope !== 'url') return 'query needs scope url';
   if (entry.excludes === undefined) return undefined;
   if (entry.scope !== 'subtree') return 'excludes needs scope subtree';
   const stray = entry.excludes.find((name) => !isExclusion(name, entry.canonical));
@@ -85,11 +97,21 @@ export function canonicaliseEntry(raw: string, scope: Scope): { canonical: strin
 }
 
 const NO_EXCLUDES: ReadonlyMap<number, readonly string[]> = new Map();
-const NO_URLS: ReadonlyMap<number, string> = new Map();
+const NO_URLS: ReadonlyMap<number, PageUrl> = new Map();
 
-/** Bits of an offset in the text; the two above are the number of the scope. */
-const OFFSET_MASK = 0x3fffffff;
-const SCOPE_SHIFT = 30;
+/** The address of a page, in WHATWG's spelling, and whether its query is anything. */
+export interface PageUrl {
+  readonly url: string;
+  readonly anyQuery: boolean;
+}
+
+/** Bits of an offset in the text, which is no longer than an annex; above are two for the scope and one for the action. */
+const OFFSET_MASK = 0x1fffffff;
+const SCOPE_SHIFT = 29;
+const SCOPE_MASK = 3;
+const REDIRECT_BIT = 0x80000000;
+/** In the bits of what occurs, above those of the scopes. */
+const REDIRECT_OCCURS = 1 << SCOPES.length;
 
 /**
  * The entries of one annex in columns: a million of them take about 30 bytes each and give the garbage collector nothing
@@ -107,9 +129,9 @@ export class EntryTable {
   #textAt: number;
   #expires: Uint32Array | undefined;
   #excludes: Map<number, readonly string[]> | undefined;
-  #urls: Map<number, string> | undefined;
-  /** A bit for each scope that occurs. */
-  #scopeBits = 0;
+  #urls: Map<number, PageUrl> | undefined;
+  /** A bit for each scope that occurs, and one for redirects. */
+  #occurring = 0;
   #added = 0;
 
   /** `textBytes` bounds the bytes of all ids and names together. */
@@ -119,22 +141,27 @@ export class EntryTable {
     this.#slab = createSlab(this.#textAt + textBytes);
   }
 
-  /** Names of `excludes` and `url` by entry; few entries have them. */
+  /** Excluded names and addresses of pages by entry; few entries have them. */
   get excludes(): ReadonlyMap<number, readonly string[]> {
     return this.#excludes ?? NO_EXCLUDES;
   }
 
-  get urls(): ReadonlyMap<number, string> {
+  get urls(): ReadonlyMap<number, PageUrl> {
     return this.#urls ?? NO_URLS;
+  }
+
+  /** Whether any entry leads to the notice page. */
+  get redirects(): boolean {
+    return (this.#occurring & REDIRECT_OCCURS) !== 0;
   }
 
   /** Which scopes occur. */
   get scopes(): Scope[] {
-    return SCOPES.filter((_, number) => this.#scopeBits & (1 << number));
+    return SCOPES.filter((_, number) => this.#occurring & (1 << number));
   }
 
   /** Appends an entry; ids and names are ASCII. Entries come in ascending order of id, which also proves them unique. */
-  add(id: string, name: string, scope: Scope, expiresSeconds: number): number {
+  add(id: string, name: string, scope: Scope, expiresSeconds: number, action: EntryAction = 'block'): number {
     const { bytes, words } = this.#slab;
     const at = this.#added++;
     const idAt = words[2 * at];
@@ -142,9 +169,9 @@ export class EntryTable {
     const number = SCOPES.indexOf(scope);
     bytes.write(id, this.#textAt + idAt, 'latin1');
     bytes.write(name, this.#textAt + nameAt, 'latin1');
-    words[2 * at + 1] = nameAt | (number << SCOPE_SHIFT);
+    words[2 * at + 1] = nameAt | (number << SCOPE_SHIFT) | (action === 'redirect' ? REDIRECT_BIT : 0);
     words[2 * at + 2] = nameAt + name.length;
-    this.#scopeBits |= 1 << number;
+    this.#occurring |= (1 << number) | (action === 'redirect' ? REDIRECT_OCCURS : 0);
     if (expiresSeconds === NO_END_SECONDS) return at;
     this.#expires ??= new Uint32Array(this.count).fill(NO_END_SECONDS);
     this.#expires[at] = expiresSeconds;
@@ -152,7 +179,7 @@ export class EntryTable {
   }
 
   /** Gives an entry the names below it that stay reachable, and the address of its page. */
-  annotate(at: number, excludes: readonly string[] | undefined, url: string | undefined): void {
+  annotate(at: number, excludes: readonly string[] | undefined, url: PageUrl | undefined): void {
     if (excludes !== undefined) {
       this.#excludes ??= new Map();
       this.#excludes.set(at, excludes);
@@ -187,7 +214,11 @@ export class EntryTable {
   }
 
   scope(at: number): Scope {
-    return SCOPES[this.#slab.words[this.#placesAt + 2 * at + 1] >>> SCOPE_SHIFT];
+    return SCOPES[(this.#slab.words[this.#placesAt + 2 * at + 1] >>> SCOPE_SHIFT) & SCOPE_MASK];
+  }
+
+  action(at: number): EntryAction {
+    return (this.#slab.words[this.#placesAt + 2 * at + 1] & REDIRECT_BIT) === 0 ? 'block' : 'redirect';
   }
 
   /** The entry's own expiry, or `NO_END_SECONDS`. */
@@ -380,7 +411,7 @@ function foldHashes(hashes: Buffer, count: number): string {
  * matches is canonical as it stands (keys sorted, none twice); only its name and its time are left to check.
  */
 const COMMON_ENTRY =
-  /^\{"action":"block","canonical":"([a-z0-9._-]{1,1024})",(?:"expires":"([0-9TZ:-]{20})",)?"id":"([A-Za-z0-9._-]{1,64})","raw":"\1","scope":"(exact|subtree)"\}$/;
+  /^\{"action":"(block|redirect)","canonical":"([a-z0-9._-]{1,1024})",(?:"expires":"([0-9TZ:-]{20})",)?"id":"([A-Za-z0-9._-]{1,64})","raw":"\2","scope":"(exact|subtree)"\}$/;
 
 /** Octets of a line that are neither id nor name, at least. */
 const LINE_REST_BYTES =
@@ -409,11 +440,11 @@ export function readEntries({ bytes, ends }: ProvenAnnex, onEntries?: OnEntries)
 /** Reads the entry between two offsets and returns its id. */
 function readEntry(annex: Buffer, from: number, to: number, line: number, table: EntryTable): string {
   const common = COMMON_ENTRY.exec(annex.toString('latin1', from, to));
-  if (common === null || !isPlainName(common[1])) return readRareEntry(annex.subarray(from, to), line, table);
-  const expires = common[2] === undefined ? NO_END_SECONDS : parseInstant(common[2]);
+  if (common === null || !isPlainName(common[2])) return readRareEntry(annex.subarray(from, to), line, table);
+  const expires = common[3] === undefined ? NO_END_SECONDS : parseInstant(common[3]);
   if (expires === undefined) throw malformed(line, 'expires: expected a time such as 2026-03-01T09:00:00Z');
-  table.add(common[3], common[1], common[4] as Scope, expires);
-  return common[3];
+  table.add(common[4], common[2], common[5] as Scope, expires, common[1] as EntryAction);
+  return common[4];
 }
 
 /** Reads an entry that has anything out of the ordinary, by way of the schema. */
@@ -431,8 +462,9 @@ function readRareEntry(bytes: Buffer, line: number, table: EntryTable): string {
   if (!isCanonical(value, source!)) throw malformed(line, 'not canonical JSON');
   const entry = result.data;
   const expires = entry.expires === undefined ? NO_END_SECONDS : secondsOf(entry.expires);
-  const at = table.add(entry.id, entry.canonical, entry.scope, expires);
-  table.annotate(at, entry.excludes, entry.url);
+  const at = table.add(entry.id, entry.canonical, entry.scope, expires, entry.action);
+  const page = entry.url === undefined ? undefined : { url: entry.url, anyQuery: entry.query === 'any' };
+  table.annotate(at, entry.excludes, page);
   return entry.id;
 }
 
@@ -446,6 +478,9 @@ export interface EntryDraft {
   readonly id?: string;
   readonly raw: string;
   readonly scope: Scope;
+  /** `block` by default. */
+  readonly action?: EntryAction;
+  readonly query?: 'any';
   readonly excludes?: readonly string[];
   readonly expires?: string;
 }
@@ -507,11 +542,12 @@ function composeEntry(draft: EntryDraft, at: number): Entry {
   }
   const excludes = draft.excludes?.map((name) => canonicaliseName(name) ?? name);
   return {
-    action: 'block',
+    action: draft.action ?? 'block',
     ...forms,
     excludes: excludes?.length === 0 ? undefined : excludes,
     expires: draft.expires,
     id: draft.id ?? `e${String(at + 1).padStart(7, '0')}`,
+    query: draft.query,
     raw: draft.raw,
     scope: draft.scope,
   };

@@ -1,12 +1,15 @@
+import type { NoticeFacts } from '../rules/rule-table.ts';
 import type { RuleAction, RuleTableBuilder } from '../rules/rule-table-builder.ts';
 import type { OnEntries } from './annex.ts';
 import { exclusionsOf, type FoldedNotice, type Window, windowsOf } from './fold.ts';
 import { createGuard, type RefuseEntry } from './guard.ts';
 import type { Pack } from './pack.ts';
+import { countsOf, type PageCounts, refuseAt, sumPages } from './pages.ts';
+import { secondsOf } from './time.ts';
 import type { KnownNotice } from './verify-statement.ts';
 
 /** What the compiler needs of a rule table's builder. */
-export type RuleSink = Pick<RuleTableBuilder, 'addNotice' | 'addRule'>;
+export type RuleSink = Pick<RuleTableBuilder, 'addNotice' | 'addRule' | 'addPage'>;
 
 /** An entry that is signed and in force, and yet makes no rule. */
 export interface RefusedEntry {
@@ -18,8 +21,8 @@ export interface RefusedEntry {
   readonly reason: string;
 }
 
-/** What was compiled: rules of both actions, entries behind them, and what was refused. */
-export interface Compilation {
+/** What was compiled: rules of every action, entries behind them, those of them that list a page, and what was refused. */
+export interface Compilation extends PageCounts {
   readonly rules: number;
   readonly entries: number;
   readonly refused: readonly RefusedEntry[];
@@ -46,6 +49,7 @@ export function compileRules(
 ): Compilation {
   const guard = createGuard(pack);
   const refused: RefusedEntry[] = [];
+  const counts: PageCounts[] = [];
   const total = countEntries(folded);
   let rules = 0;
   let ordinal = 0;
@@ -55,10 +59,11 @@ export function compileRules(
     rules += compiled.rules;
     ordinal += compiled.entries;
     done += one.entries.count;
+    if (compiled.pages > 0) counts.push(compiled);
     for (const entry of compiled.refused) refused.push(entry);
   }
   onEntries?.(total, total);
-  return { rules, entries: ordinal, refused };
+  return { rules, entries: ordinal, ...sumPages(counts), refused };
 }
 
 /** Counts the entries of all notices. */
@@ -79,6 +84,7 @@ export function compileNotice(
   const noticeOrdinal = addNotice(one, sink);
   const refused: RefusedEntry[] = [];
   let rules = 0;
+  let pages = 0;
   let ordinal = firstEntry;
   for (let at = 0; at < entries.count; at++) {
     if (at % PROGRESS_EVERY === 0) onEntries?.(at);
@@ -86,20 +92,29 @@ export function compileNotice(
     if (windows.length === 0) continue;
     const name = entries.name(at);
     const scope = entries.scope(at);
-    const reason = guard(name, scope, approvers);
+    const page = entries.urls.get(at);
+    const reason = page === undefined ? guard(name, scope, approvers) : refuseAt(guard, entries, at, approvers, name);
     if (reason !== undefined) {
       refused.push(describeRefusal(one, at, reason));
       continue;
     }
     rules += addExclusions(one, at, windows, noticeOrdinal, ordinal, sink);
-    const trigger = scope === 'exact' ? 'exact' : 'subtree';
+    const trigger = scope === 'subtree' ? 'subtree' : 'exact';
+    const action = page === undefined ? entries.action(at) : 'steer';
     for (const { notBefore, notAfter } of windows) {
-      sink.addRule(name, trigger, 'block', notBefore, notAfter, noticeOrdinal, ordinal);
+      // Nobody knew of a notice before it was in the register; see STEERING_DELAY_SECONDS.
+      const start = page === undefined ? notBefore : Math.max(notBefore, notice.integratedAtSeconds);
+      sink.addRule(name, trigger, action, start, notAfter, noticeOrdinal, ordinal);
+    }
+    if (page !== undefined) {
+      sink.addPage(ordinal, page.url, page.anyQuery);
+      pages++;
     }
     rules += windows.length;
     ordinal++;
   }
-  return { rules, entries: ordinal - firstEntry, refused: refused.length === 0 ? NONE_REFUSED : refused };
+  const listed = refused.length === 0 ? NONE_REFUSED : refused;
+  return { rules, entries: ordinal - firstEntry, ...countsOf(notice.statement, pages), refused: listed };
 }
 
 /** Names a refused entry in reports; a sealed name stays sealed. */
@@ -108,10 +123,23 @@ function describeRefusal({ notice, entries }: FoldedNotice<KnownNotice>, at: num
   return { notice: reference, entry: entries.id(at), name: annex.sealed ? SEALED : entries.name(at), reason };
 }
 
-/** Registers what an answer under this notice says. */
-function addNotice({ notice }: FoldedNotice<KnownNotice>, sink: RuleSink): number {
+/** Registers what an answer under this notice says, and what its page says if it leads there. */
+function addNotice({ notice, entries }: FoldedNotice<KnownNotice>, sink: RuleSink): number {
   const { reference, category, redress } = notice.statement;
-  return sink.addNotice({ reference, category, authority: notice.authority.name, contacts: redress.contacts });
+  const page = entries.redirects || entries.scopes.includes('url') ? { page: describeFacts(notice) } : {};
+  return sink.addNotice({ reference, category, authority: notice.authority.name, contacts: redress.contacts, ...page });
+}
+
+/** Says of a notice what only its page does. */
+function describeFacts({ statement, startSeconds }: KnownNotice): NoticeFacts {
+  const { instrument, dates, annex, https } = statement;
+  return {
+    instrument,
+    fromSeconds: startSeconds,
+    ...(dates?.reviewBy === undefined ? {} : { reviewBySeconds: secondsOf(dates.reviewBy) }),
+    ...(annex.sealed ? { sealed: true } : {}),
+    ...(https === undefined ? {} : { blocksHttps: true }),
+  };
 }
 
 /**
@@ -140,8 +168,11 @@ function addExclusions(
       added++;
     }
   };
+  // A redirect never answers NXDOMAIN.
+  const denies = one.entries.action(at) === 'block';
   for (const { name, fromSeconds } of exclusionsOf(one, at)) {
     add(name, 'passthru', fromSeconds);
+    if (!denies) continue;
     for (const ancestor of namesBetween(name, one.entries.name(at))) {
       above.set(ancestor, Math.min(fromSeconds, above.get(ancestor) ?? fromSeconds));
     }

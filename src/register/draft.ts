@@ -1,7 +1,7 @@
 import { parse } from 'yaml';
 import { z } from 'zod';
 import { describeError, WartaError } from '../base/errors.ts';
-import { type Annex, composeAnnex, type EntryDraft } from './annex.ts';
+import { type Annex, composeAnnex, ENTRY_ACTIONS, type EntryDraft } from './annex.ts';
 import { composeCanonical } from './canonical.ts';
 import { entryId, parseWith } from './fields.ts';
 import { STATEMENT_MAX_BYTES, type Statement, statementSchema } from './statement.ts';
@@ -26,14 +26,16 @@ export const PAYLOAD_MAX_BYTES = Math.floor(((STATEMENT_MAX_BYTES - 4096) * 3) /
 
 const extras = { id: entryId.optional(), expires: z.string().optional() };
 
+const action = z.enum(ENTRY_ACTIONS).optional();
+
 /** How names are listed: a bare name is exact, as the narrowest scope is the default. */
 export const listedName = z.union([
   z.string().transform((exact) => ({ raw: exact, scope: 'exact' as const })),
   z
-    .strictObject({ exact: z.string(), ...extras })
+    .strictObject({ exact: z.string(), action, ...extras })
     .transform(({ exact, ...rest }) => ({ raw: exact, scope: 'exact' as const, ...rest })),
   z
-    .strictObject({ subtree: z.string(), exclude: z.array(z.string()).optional(), ...extras })
+    .strictObject({ subtree: z.string(), exclude: z.array(z.string()).optional(), action, ...extras })
     .transform(({ subtree, exclude, ...rest }) => ({
       raw: subtree,
       scope: 'subtree' as const,
@@ -41,7 +43,7 @@ export const listedName = z.union([
       ...rest,
     })),
   z
-    .strictObject({ url: z.string(), ...extras })
+    .strictObject({ url: z.string(), query: z.literal('any').optional(), ...extras })
     .transform(({ url, ...rest }) => ({ raw: url, scope: 'url' as const, ...rest })),
 ]);
 

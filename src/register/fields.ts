@@ -54,7 +54,10 @@ export function parseWith<S extends z.ZodType>(schema: S, value: unknown, code: 
 export function describeIssue(issue: z.core.$ZodIssue): { key: string; message: string } {
   const path = issue.path.map(String);
   if (issue.code === 'invalid_union' && issue.errors.length > 0) {
-    const [nearest] = issue.errors.toSorted((one, other) => one.length - other.length);
+    // A fault deep down tells of a form that was meant; one at the top only of another kind of value.
+    const [nearest] = issue.errors.toSorted(
+      (one, other) => one.length - other.length || other[0].path.length - one[0].path.length,
+    );
     const inner = describeIssue(nearest[0]);
     return { key: [...path, inner.key].join('.').replace(/\.top level$/, ''), message: inner.message };
   }

@@ -269,7 +269,7 @@ export function* entriesInForce<N extends KnownNotice>(
       if (!windowsOf(one, at).some((window) => window.notBefore <= atSeconds && atSeconds < window.notAfter)) continue;
       const exclusions = exclusionsOf(one, at).filter(({ fromSeconds }) => fromSeconds <= atSeconds);
       const names = exclusions.map(({ name }) => name);
-      const url = entries.urls.get(at);
+      const url = entries.urls.get(at)?.url;
       yield { notice, id: entries.id(at), name: entries.name(at), scope: entries.scope(at), exclusions: names, url };
     }
   }

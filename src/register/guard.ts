@@ -12,7 +12,7 @@ export type GuardCheck =
   | 'address'
   | 'single-label'
   | 'name-too-long'
-  | 'url-entry';
+  | 'url-port';
 
 /** How the reason of each kind begins, or reads. */
 const CHECKS: readonly (readonly [reason: RegExp, check: GuardCheck])[] = [
@@ -23,7 +23,7 @@ const CHECKS: readonly (readonly [reason: RegExp, check: GuardCheck])[] = [
   [/^an IP address/, 'address'],
   [/^a single-label/, 'single-label'],
   [/^the name is longer/, 'name-too-long'],
-  [/^needs the URL gateway/, 'url-entry'],
+  [/^a page on a port/, 'url-port'],
 ];
 
 /** Returns what kind of name a refusal of the guard-rails is about. */
@@ -61,7 +61,7 @@ export function createGuard(pack: Pack): RefuseEntry {
   const mayHaveRule = createSieve(rules.keys());
 
   return (name, scope, approvers) => {
-    const shape = refuseShape(name, scope);
+    const shape = refuseShape(name);
     if (shape !== undefined) return shape;
     const covers = scope === 'subtree';
     const own = mayHaveRule(name, 0) ? rules.get(name) : undefined;
@@ -110,8 +110,7 @@ function createSieve(names: Iterable<string>): (name: string, from: number) => b
 }
 
 /** Returns what is wrong with a name whoever's it is. */
-function refuseShape(name: string, scope: Scope): string | undefined {
-  if (scope === 'url') return 'needs the URL gateway';
+function refuseShape(name: string): string | undefined {
   if (name === ROOT_NAME) return 'the root is never blocked';
   if (endsInDigit(name) && isAddress(name)) return 'an IP address is never blocked';
   if (!name.includes('.')) return 'a single-label name is never blocked';
@@ -123,4 +122,12 @@ function refuseShape(name: string, scope: Scope): string | undefined {
 function endsInDigit(name: string): boolean {
   const last = name.charCodeAt(name.length - 1);
   return last >= 0x30 && last <= 0x39;
+}
+
+/**
+ * Returns why a page's address (WHATWG's spelling) may not become a rule, or `undefined`. Its host is the guard-rails' to judge.
+ * The gateway serves the schemes' own ports; a rule for another would cut that port off and enforce nothing.
+ */
+export function refuseUrl(url: string): string | undefined {
+  return new URL(url).port === '' ? undefined : 'a page on a port other than 80 and 443 cannot be enforced';
 }

@@ -8,6 +8,7 @@ import type { Exclusion, FoldedNotice, VariedEntry, Window } from './fold.ts';
 import { createGuard, type RefuseEntry } from './guard.ts';
 import { combineDigests, digestNotice } from './list-digest.ts';
 import type { Pack } from './pack.ts';
+import { type PageCounts, sumPages } from './pages.ts';
 import type { KnownNotice } from './verify-statement.ts';
 
 type Folded = FoldedNotice<KnownNotice>;
@@ -21,7 +22,7 @@ export interface TableLabel {
 }
 
 /** How much the notices in force come to. */
-export interface ListSums {
+export interface ListSums extends PageCounts {
   readonly rules: number;
   readonly entries: number;
   /** The first of the refused entries, and how many there are. */
@@ -32,7 +33,7 @@ export interface ListSums {
 }
 
 /** A notice whose rules are in the table. */
-interface CompiledNotice {
+interface CompiledNotice extends PageCounts {
   readonly id: string;
   /** Its number in the table. */
   readonly ordinal: number;
@@ -140,7 +141,8 @@ export class ListTable {
       for (const entry of notice.refused.slice(0, MAX_LISTED_REFUSALS - refused.length)) refused.push(entry);
     }
     const digests = this.#sorted.map(({ digest }) => digest);
-    return { rules, entries, refused, refusedCount, rulesDigest: combineDigests(digests, this.#packSha256) };
+    const rulesDigest = combineDigests(digests, this.#packSha256);
+    return { rules, entries, ...sumPages(this.#inForce), refused, refusedCount, rulesDigest };
   }
 
   /** Finds out what is new, what changed and what is gone since the table was made. */
@@ -254,6 +256,7 @@ export class ListTable {
         return ordinal;
       },
       addRule: into.addRule.bind(into),
+      addPage: into.addPage.bind(into),
     };
     const compilation = compileNotice(folded, this.#guard, sink, firstEntry, onEntries);
     const { notice, windows, varied } = folded;

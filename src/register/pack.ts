@@ -80,6 +80,11 @@ const packSchema = z
       assessWithinDays: days.optional(),
       decideWithinDays: days,
       releaseWithinHours: z.int().min(1).max(720),
+      /** Where people file an appeal: notice pages link to it with `?notice=` and the reference. */
+      formUrl: z
+        .url({ protocol: /^https$/ })
+        .max(500)
+        .optional(),
       /** Days after an appeal is decided that its contact and grounds are erased. */
       eraseContactAfterDays: days.optional(),
     }),

@@ -5,6 +5,7 @@ import { importPublicKey } from './authorities.ts';
 import { composeCanonical, decodeUtf8, parseCanonical } from './canonical.ts';
 import { composePreAuthentication } from './envelope.ts';
 import { digest, instant, licenceNumber, parseWith, slug, text } from './fields.ts';
+import type { PageCounts } from './pages.ts';
 import type { Verdict } from './verify-statement.ts';
 
 /** The payload type of a receipt's DSSE envelope: a receipt's signature is never taken for a statement's. */
@@ -51,6 +52,14 @@ const receiptSchema = z.strictObject({
     .max(MAX_REJECTED),
   /** Signed entries that the node's guard-rails refused. */
   refusedEntries: count,
+  /**
+   * Of the list's entries those that list a page, where there are any; those of them that hold on HTTP alone, as HTTPS to
+   * their hosts passes; and whether the node sends these hosts to a gateway, without which none of them holds.
+   */
+  pages: z
+    .strictObject({ entries: z.int().min(1), httpOnly: count, steered: z.boolean() })
+    .refine(({ entries, httpOnly }) => httpOnly <= entries, 'httpOnly counts some of entries')
+    .optional(),
 });
 
 /**
@@ -89,6 +98,11 @@ export function describeRejected(verdicts: Iterable<Verdict>): Receipt['rejected
 /** Returns the start of a text in plain ASCII: a reason may quote anything, half a character of it included. */
 function clip(value: string, length: number): string {
   return value.slice(0, length).replace(/[^\x20-\x7e]/g, '?');
+}
+
+/** Returns what a receipt says of a list's pages: nothing when it has none. */
+export function describePages({ pages, httpOnlyPages }: PageCounts, steered: boolean): Pick<Receipt, 'pages'> {
+  return pages === 0 ? {} : { pages: { entries: pages, httpOnly: httpOnlyPages, steered } };
 }
 
 /**

@@ -81,6 +81,11 @@ const noticeSchema = z
       withinDays: z.int().min(1).max(3650),
     }),
     languages: z.array(language).min(1).max(8),
+    /**
+     * A page cannot be told apart on HTTPS. `block-host` closes HTTPS to the whole host of every entry of scope `url`; without
+     * it such an entry holds on HTTP alone.
+     */
+    https: z.literal('block-host').optional(),
     draftedBy: slug,
     approvals: z.array(approval).min(1).max(8),
     overrides: z.array(z.strictObject({ check: slug, officer: slug, reason: text(1000) })).max(64),
@@ -215,7 +220,11 @@ export type Change = Exclude<Statement, { type: 'notice' | 'heartbeat' }>;
 
 /** What a reader of the register needs of a notice once it is verified: all that decides what is in force, and how it answers. */
 export interface KeptNotice
-  extends Pick<Notice, 'type' | 'authority' | 'reference' | 'instrument' | 'category' | 'recipients' | 'supersedes'> {
+  extends Pick<
+    Notice,
+    'type' | 'authority' | 'reference' | 'instrument' | 'category' | 'recipients' | 'supersedes' | 'https'
+  > {
+  readonly dates?: Pick<Notice['dates'], 'reviewBy'>;
   readonly annex: Notice['annex'];
   readonly approvals: readonly Pick<Notice['approvals'][number], 'officer'>[];
   readonly redress: Pick<Notice['redress'], 'contacts'>;
@@ -245,12 +254,14 @@ export function keepStatement(statement: Statement, share: <T>(value: T) => T): 
     const { reasons: _, ...kept } = statement;
     return kept;
   }
-  const { type, reference, supersedes, annex } = statement;
+  const { type, reference, supersedes, annex, https, dates } = statement;
   return {
     type,
     reference,
     annex,
     ...(supersedes === undefined ? {} : { supersedes }),
+    ...(https === undefined ? {} : { https }),
+    ...(dates.reviewBy === undefined ? {} : { dates: share({ reviewBy: dates.reviewBy }) }),
     authority: share(statement.authority),
     instrument: share(statement.instrument),
     category: share(statement.category),

@@ -166,7 +166,7 @@ export class DataPlane implements DatagramHandler {
   #forward(listener: number, slot: number): void {
     const pending = this.#pending;
     const wire = this.#io.arena;
-    const { scan, cookie, clientBytes, forwardBytes } = this.#stages;
+    const { scan, cookie, clientBytes, forwardBytes, steersReply } = this.#stages;
     const kept = pending.take();
     if (kept === NONE) return this.#links.counters.addOutcome(OUTCOME.overloaded);
     this.#links.counters.addOutcome(OUTCOME.forwarded);
@@ -175,6 +175,7 @@ export class DataPlane implements DatagramHandler {
     wire.copyWithin(at, slot, message + forwardBytes);
     if (cookie !== undefined) wire.set(cookie, at + SLOT.COOKIE);
     pending.hasCookie[kept] = cookie === undefined ? 0 : 1;
+    pending.steersReply[kept] = steersReply ? 1 : 0;
     pending.clientBytes[kept] = clientBytes;
     pending.clientId[kept] = (wire[message]! << 8) | wire[message + 1]!;
     pending.length[kept] = forwardBytes;
@@ -239,7 +240,8 @@ export class DataPlane implements DatagramHandler {
     const capacity = Math.min(clientBytes, EDNS_UDP_BYTES);
     const rcode = wire[message + 3]! & FLAGS3.RCODE;
     this.#legs[this.#legCount++] = pending.legMillis[slot]!;
-    const blocked = this.#stages.checkReply(wire, message, length, query, queryBytes, capacity);
+    const steers = pending.steersReply[slot] === 1;
+    const blocked = this.#stages.checkReply(wire, message, length, query, queryBytes, capacity, steers);
     if (blocked > 0) {
       this.#answer(slot, query, blocked);
     } else if (length === HEADER_BYTES) {

@@ -20,6 +20,8 @@ export interface ResolverInformation {
   infoUrl?: string;
   soaMname: string;
   soaRname: string;
+  /** Some answers lead to the gateway, and say that they are forged. */
+  forges?: boolean;
 }
 
 /** Long enough to be kept, short enough that a change of the configuration is seen the same hour. */
@@ -96,8 +98,10 @@ export class LocalZone {
 }
 
 /** What we can say truthfully: which errors we give ourselves (RFC 9606 §4), and where people can read on. */
-function composeInformation({ infoUrl }: ResolverInformation): Buffer {
-  const keys = [`exterr=${EDE.CENSORED},${EDE.NO_REACHABLE_AUTHORITY}-${EDE.NETWORK_ERROR}`];
+function composeInformation({ infoUrl, forges }: ResolverInformation): Buffer {
+  const keys = [
+    `exterr=${forges ? `${EDE.FORGED_ANSWER},` : ''}${EDE.CENSORED},${EDE.NO_REACHABLE_AUTHORITY}-${EDE.NETWORK_ERROR}`,
+  ];
   if (infoUrl !== undefined) keys.push(`infourl=${infoUrl}`);
   return Buffer.concat(keys.map((key) => Buffer.concat([Buffer.of(Buffer.byteLength(key)), Buffer.from(key)])));
 }

@@ -23,6 +23,8 @@ export class PendingTable {
   readonly preambleBytes: Uint8Array;
   /** 1 when the answer carries a cookie. */
   readonly hasCookie: Uint8Array;
+  /** 1 when the reply may have to be steered. */
+  readonly steersReply: Uint8Array;
   readonly sentAtMillis: Float64Array;
   /** Time the query leg took in the sidecar. */
   readonly legMillis: Float32Array;
@@ -49,6 +51,7 @@ export class PendingTable {
     this.attempts = new Uint8Array(capacity);
     this.preambleBytes = new Uint8Array(capacity);
     this.hasCookie = new Uint8Array(capacity);
+    this.steersReply = new Uint8Array(capacity);
     this.sentAtMillis = new Float64Array(capacity);
     this.legMillis = new Float32Array(capacity);
     this.#next = new Int32Array(capacity).fill(NONE);

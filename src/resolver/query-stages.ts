@@ -3,14 +3,15 @@ import { PLAIN_UDP_BYTES, RCODE } from '../dns/constants.ts';
 import { appendCookie, COOKIE_OPTION_BYTES, capUdpSize, OPT_FIXED_BYTES, removeHopOptions } from '../dns/edns.ts';
 import { isInternetClass, QueryScan, SCAN, scanQuery } from '../dns/query.ts';
 import { ACTION, OUTCOME, type SharedCounters } from '../metrics/shared-counters.ts';
-import { composeBlockedAnswer, composeEmptyAnswer } from '../rules/answer.ts';
+import { composeBlockedAnswer, composeEmptyAnswer, composeGatewayAnswer } from '../rules/answer.ts';
 import { NO_RULE } from '../rules/layout.ts';
 import type { RuleTable } from '../rules/rule-table.ts';
 import type { ClientAcl } from './client-acl.ts';
 import type { LocalZone } from './local-zone.ts';
 import type { ResponseRateLimit } from './response-rate-limit.ts';
 import type { ServerCookie } from './server-cookie.ts';
-import { TargetCheck } from './target-check.ts';
+import { isSteered, type Steering } from './steering.ts';
+import { isUnsignedAnswer, TargetCheck } from './target-check.ts';
 
 /** Verdicts of `QueryStages.decide` besides the length of an answer, which is above zero. */
 export const VERDICT = { DROP: -1, FORWARD: 0 } as const;
@@ -28,6 +29,7 @@ export interface StageOptions {
   maxTtlSeconds: number;
   /** EDNS option code by which clients ask for structured errors, or -1. */
   structuredOption: number;
+  steering: Steering;
   localZone: LocalZone;
 }
 
@@ -40,7 +42,7 @@ export const COOKIE_ROOM_BYTES = COOKIE_OPTION_BYTES + OPT_FIXED_BYTES;
 /**
  * What happens to a query before it is forwarded, and to a reply before it is passed on, the same for every transport:
  *
- *     ACL → parse → rate limit (UDP) → own zone → rules → answer or forward → reply → targets → answer or pass
+ *     ACL → parse → rate limit (UDP) → own zone → rules → answer, steer or forward → reply → targets → answer or pass
  *
  * Works in place on the message and makes no object, but for queries with a cookie. One instance serves one thread.
  */
@@ -50,6 +52,8 @@ export class QueryStages {
   clientBytes = PLAIN_UDP_BYTES;
   /** After `VERDICT.FORWARD`: octets of the query to forward. */
   forwardBytes = 0;
+  /** After `VERDICT.FORWARD`: the reply may have to be steered; `checkReply` wants to know. */
+  steersReply = false;
   /** After `decide`: the COOKIE option data that belongs into every answer to this query, if it had one. */
   cookie: Uint8Array | undefined;
   readonly #options: StageOptions;
@@ -87,6 +91,7 @@ export class QueryStages {
     const { acl, counters } = this.#options;
     const { scan } = this;
     this.cookie = undefined;
+    this.steersReply = false;
     if (!acl.allows(wire, peer)) return this.#drop(OUTCOME.refused_acl);
     const verdict = scanQuery(wire, start, length, this.#options.structuredOption, scan);
     if (verdict === SCAN.IGNORE) return this.#drop(OUTCOME.ignored);
@@ -105,6 +110,9 @@ export class QueryStages {
     const rule = internet ? this.#findRule(wire, scan.qname) : NO_RULE;
     if (rule !== NO_RULE) {
       const answer = this.#block(rule, wire, start, limit, false);
+      if (answer !== VERDICT.FORWARD) return this.#finish(wire, start, answer);
+    } else if (internet && this.#table.steeredRule !== NO_RULE) {
+      const answer = this.#steer(wire, start, limit);
       if (answer !== VERDICT.FORWARD) return this.#finish(wire, start, answer);
     }
     this.forwardBytes = removeHopOptions(wire, start, length, scan);
@@ -126,9 +134,38 @@ export class QueryStages {
   }
 
   /**
+   * Answers for a host with listed pages: its addresses are the gateway's. While no gateway serves, nobody is led to one, as
+   * the host itself is not blocked. A client that asks for signatures may refuse an answer without them, so what the upstream
+   * says is waited for: see `checkReply`.
+   */
+  #steer(wire: Uint8Array, start: number, capacity: number): number {
+    const { counters, observe, steering } = this.#options;
+    if (!isSteered(this.scan.qtype) || !steering.isUp) return VERDICT.FORWARD;
+    if (observe) {
+      counters.addOutcome(OUTCOME.observed);
+      return VERDICT.FORWARD;
+    }
+    this.steersReply = this.scan.dnssecOk;
+    return this.steersReply ? VERDICT.FORWARD : this.#leadToGateway(wire, start, capacity);
+  }
+
+  /** Composes the answer that leads to the gateway for the steering rule found last. */
+  #leadToGateway(wire: Uint8Array, start: number, capacity: number): number {
+    const { counters, steering, maxTtlSeconds } = this.#options;
+    const table = this.#table;
+    counters.addOutcome(OUTCOME.steered);
+    const rule = table.steeredRule;
+    const until = Math.min(table.matchedUntil, table.windowOf(rule).notAfter);
+    const addresses = steering.addressesFor(this.scan.qtype);
+    const room = this.cookie === undefined ? capacity : capacity - COOKIE_OPTION_BYTES;
+    return composeGatewayAnswer(table, rule, until, wire, start, this.scan, addresses, maxTtlSeconds, room);
+  }
+
+  /**
    * Checks the targets of the upstream's reply `wire[reply, reply + replyBytes)`. When one is blocked, turns the query at
    * `query` of the same array into the blocked answer in place, at most `capacity` octets, and returns its length; 0 lets the
-   * reply pass.
+   * reply pass. `steers`: the query had `steersReply`. Such a reply becomes one that leads to the gateway, unless it is signed
+   * (a validating client would take the host for broken, all pages of it) or says that there is nothing.
    */
   checkReply(
     wire: Uint8Array,
@@ -137,7 +174,14 @@ export class QueryStages {
     query: number,
     queryBytes: number,
     capacity: number,
+    steers = false,
   ): number {
+    if (steers && isUnsignedAnswer(wire, reply, replyBytes)) {
+      scanQuery(wire, query, queryBytes, this.#options.structuredOption, this.scan);
+      this.cookie = undefined; // of another query; the caller keeps the one of this
+      const covered = this.#table.findRule(wire, this.scan.qname) !== NO_RULE;
+      if (!covered && this.#table.steeredRule !== NO_RULE) return this.#leadToGateway(wire, query, capacity);
+    }
     if (!this.#options.checkTargets) return 0;
     const rule = this.#targets.findBlockedTarget(this.#table, wire, reply, replyBytes);
     if (rule === NO_RULE) return 0;
@@ -194,14 +238,36 @@ export class QueryStages {
   #block(rule: number, wire: Uint8Array, start: number, capacity: number, target: boolean): number {
     const { counters, observe, maxTtlSeconds } = this.#options;
     const table = this.#table;
-    const action = target ? ACTION.target_nodata : table.isSubtree(rule) ? ACTION.nxdomain : ACTION.nodata;
+    const addresses = target ? NO_ADDRESSES : this.#redirectAddresses(rule);
+    const action = target
+      ? ACTION.target_nodata
+      : addresses.length > 0
+        ? ACTION.redirect
+        : table.isSubtree(rule) && !table.isRedirect(rule)
+          ? ACTION.nxdomain
+          : ACTION.nodata;
     counters.addBlocked(table.categoryOf(rule), action);
     if (!target) counters.addOutcome(observe ? OUTCOME.observed : OUTCOME.blocked);
     if (observe) return VERDICT.FORWARD;
     const room = this.cookie === undefined ? capacity : capacity - COOKIE_OPTION_BYTES;
-    return composeBlockedAnswer(table, rule, wire, start, this.scan, maxTtlSeconds, room, target);
+    if (addresses.length === 0) {
+      return composeBlockedAnswer(table, rule, wire, start, this.scan, maxTtlSeconds, room, target);
+    }
+    const until = table.matchedUntil;
+    return composeGatewayAnswer(table, rule, until, wire, start, this.scan, addresses, maxTtlSeconds, room);
+  }
+
+  /**
+   * The addresses that a redirect answers with; none where it answers as a block does: for other types, while no gateway
+   * serves, and for clients that signalled structured errors, which tell people more than a page would.
+   */
+  #redirectAddresses(rule: number): readonly Uint8Array[] {
+    if (this.scan.structured || !this.#table.isRedirect(rule)) return NO_ADDRESSES;
+    return this.#options.steering.addressesFor(this.scan.qtype);
   }
 }
+
+const NO_ADDRESSES: readonly Uint8Array[] = [];
 
 /** How a query that is not judged is counted and answered. */
 const REFUSALS: Record<number, readonly [outcome: number, rcode: number]> = {

@@ -7,6 +7,8 @@ import { RuleTable } from '../rules/rule-table.ts';
 import { ClientAcl } from './client-acl.ts';
 import type { ForwardOptions } from './data-plane.ts';
 import { type CertificateEvent, type EncryptedOptions, EncryptedService } from './encrypted/encrypted-service.ts';
+import { createGatewayMonitor, type GatewayOptions } from './gateway-monitor.ts';
+import type { HealthMonitor } from './health-monitor.ts';
 import type { QueryStages } from './query-stages.ts';
 import type { SocketAddress } from './socket-address.ts';
 import { createStages, type StageSettings } from './stage-settings.ts';
@@ -26,6 +28,8 @@ export interface ResolverOptions {
   streams: StreamLimits;
   /** DoT and DoH; absent when neither is served. */
   encrypted?: EncryptedOptions;
+  /** Where hosts with listed pages are steered to, and redirected names. */
+  gateway?: GatewayOptions;
   health: { checkName: string; intervalMillis: number; timeoutMillis: number };
   table: SharedArrayBuffer;
   /** Ends are never judged by an earlier time than this. */
@@ -38,10 +42,12 @@ export type ResolverEvent =
   | CertificateEvent
   | { kind: 'io'; io: 'batch' | 'dgram'; reason?: string }
   | { kind: 'upstream'; upstream: SocketAddress; up: boolean }
+  | { kind: 'gateway'; address: string; up: boolean }
   | { kind: 'worker-died'; worker: number; reason: string };
 
 /** A crashed thread is started again after so long. */
 const RESTART_MILLIS = 200;
+const NO_GATEWAY: GatewayOptions = { addresses: [], checkPorts: [], intervalMillis: 1000, timeoutMillis: 1000 };
 /** How long threads get to finish their batch when the resolver stops. */
 const STOP_MILLIS = 1000;
 
@@ -63,6 +69,7 @@ export class Resolver {
   readonly listen: SocketAddress[];
   readonly io: 'batch' | 'dgram';
   readonly monitor: UpstreamMonitor;
+  readonly gateways: HealthMonitor;
   /** Counters of every thread, the event loop's first. */
   readonly counters: SharedCounters[];
   readonly clock: RuleClock;
@@ -72,6 +79,7 @@ export class Resolver {
   /** Category ids of the table in use, in the order of the counters. */
   categories: readonly string[];
   readonly #options: ResolverOptions;
+  readonly #settings: StageSettings;
   readonly #threads: (Thread | undefined)[] = [];
   readonly #signals = new SharedArrayBuffer(8);
   readonly #stages: QueryStages;
@@ -83,6 +91,8 @@ export class Resolver {
     this.listen = listen;
     this.io = parts.io;
     this.monitor = parts.monitor;
+    this.gateways = parts.gateways;
+    this.#settings = parts.settings;
     this.counters = [parts.counters];
     this.clock = parts.clock;
     this.streams = parts.streams;
@@ -109,7 +119,12 @@ export class Resolver {
       proxyProtocol: options.forward.proxyProtocol,
       onChange: (upstream, up) => options.onEvent({ kind: 'upstream', upstream: options.upstreams[upstream]!, up }),
     });
-    const stages = createStages(options.settings, { counters, clock }, table);
+    const gateways = createGatewayMonitor(options.gateway ?? NO_GATEWAY, (address, up) =>
+      options.onEvent({ kind: 'gateway', address, up }),
+    );
+    const steering = { addresses: options.gateway?.addresses ?? [], up: gateways.up.buffer as SharedArrayBuffer };
+    const settings: StageSettings = { ...options.settings, steering };
+    const stages = createStages(settings, { counters, clock }, table);
     const createForwarder = (own: SharedCounters, maxPending: number) =>
       new StreamForwarder({
         ...{ upstreams: options.upstreams, upstreamUp: monitor.up, counters: own, maxPending },
@@ -128,14 +143,16 @@ export class Resolver {
       encrypted =
         options.encrypted &&
         (await EncryptedService.start(options.encrypted, {
-          ...{ settings: options.settings, clock, table: options.table, onEvent: options.onEvent },
+          ...{ settings, clock, table: options.table, onEvent: options.onEvent },
           createForwarder: (own) => createForwarder(own, options.encrypted!.limits.maxConnections),
         }));
-      const parts = { io, monitor, counters, clock, streams, encrypted, stages, table };
+      const parts = { io, monitor, gateways, settings, counters, clock, streams, encrypted, stages, table };
       const started = new Resolver(options, listen, parts);
       resolver = started;
+      await gateways.checkAll();
       await Promise.all(Array.from({ length: options.workers }, (_, i) => started.#startThread(i)));
       monitor.start();
+      if (options.gateway !== undefined) gateways.start();
       return started;
     } catch (error) {
       streams.close();
@@ -165,6 +182,7 @@ export class Resolver {
   async stop(): Promise<void> {
     this.#stopping = true;
     this.monitor.stop();
+    this.gateways.stop();
     this.streams.close();
     Atomics.store(new Int32Array(this.#signals), SIGNAL.STOP, 1);
     await Promise.all([this.encrypted?.stop(), ...this.#threads.map((thread) => thread && endThread(thread))]);
@@ -188,7 +206,7 @@ export class Resolver {
       io: this.io,
       forward: { ...this.#options.forward, listen: this.listen, upstreamCount: this.#options.upstreams.length },
       upstreams: this.#options.upstreams,
-      settings: this.#options.settings,
+      settings: this.#settings,
       table: this.table.buffer,
       floorSeconds: this.#floorSeconds,
       counters,
@@ -250,6 +268,8 @@ export class Resolver {
 interface ResolverParts {
   io: 'batch' | 'dgram';
   monitor: UpstreamMonitor;
+  gateways: HealthMonitor;
+  settings: StageSettings;
   counters: SharedCounters;
   clock: RuleClock;
   streams: StreamListener;

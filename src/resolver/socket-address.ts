@@ -53,6 +53,11 @@ export function writeSocketAddress(address: SocketAddress, out: Uint8Array, offs
   return address.family === 6 ? SOCKADDR_IN6_BYTES : SOCKADDR_IN_BYTES;
 }
 
+/** The octets of the address in the `struct sockaddr` that `bytes` begins with, 4 or 16. */
+export function addressOctets(bytes: Uint8Array): Uint8Array {
+  return bytes[0] === AF_INET6 ? bytes.subarray(8, 24) : bytes.subarray(4, 8);
+}
+
 /** Reads the `struct sockaddr` at `offset`. */
 export function readSocketAddress(bytes: Uint8Array, offset: number): SocketAddress {
   const family = bytes[offset] === AF_INET6 ? 6 : 4;

@@ -6,6 +6,7 @@ import { LocalZone, type ResolverInformation } from './local-zone.ts';
 import { QueryStages } from './query-stages.ts';
 import { ResponseRateLimit } from './response-rate-limit.ts';
 import { ServerCookie } from './server-cookie.ts';
+import { Steering, type SteeringSettings } from './steering.ts';
 
 /** The stages' settings as plain data, so that they can be sent to a thread. */
 export interface StageSettings {
@@ -20,6 +21,8 @@ export interface StageSettings {
   checkTargets: boolean;
   maxTtlSeconds: number;
   structuredOption: number;
+  /** The gateways that hosts with listed pages are steered to, if there are any. */
+  steering?: SteeringSettings;
   /** What the resolver says about itself when it is asked. */
   information?: ResolverInformation;
 }
@@ -39,6 +42,7 @@ export function createStages(
       checkTargets: settings.checkTargets,
       maxTtlSeconds: settings.maxTtlSeconds,
       structuredOption: settings.structuredOption,
+      steering: new Steering(settings.steering),
       localZone: new LocalZone(settings.information),
       ...own,
     },

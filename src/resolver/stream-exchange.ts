@@ -23,6 +23,13 @@ export interface StreamClient {
   readonly listener: SocketAddress;
 }
 
+/** What is kept of a query for its answer. */
+interface AskedFor {
+  cookie: Uint8Array | undefined;
+  padded: boolean;
+  steersReply: boolean;
+}
+
 /** Takes the answer `wire[at, at + length)`, which must be copied before this returns. */
 export type TakeAnswer = (wire: Uint8Array, at: number, length: number) => void;
 
@@ -62,7 +69,7 @@ export class StreamExchange {
     stages.readClock();
     const verdict = stages.decide(wire, PEER_ROOM, length, 0, ANSWER_CAPACITY, true);
     if (verdict === VERDICT.DROP) return verdict;
-    const { scan, cookie, forwardBytes } = stages;
+    const { scan, cookie, forwardBytes, steersReply } = stages;
     const padded = this.#encrypted && scan.padding >= 0;
     if (verdict > 0) {
       take(wire, PEER_ROOM, padded ? appendPadding(wire, PEER_ROOM, verdict, MAX_MESSAGE_BYTES) : verdict);
@@ -76,18 +83,12 @@ export class StreamExchange {
     };
     void this.#forwarder
       .forward(query)
-      .then((result) => this.#passOn(query.message, result, cookie, padded, takeLater));
+      .then((result) => this.#passOn(query.message, result, { cookie, padded, steersReply }, takeLater));
     return verdict;
   }
 
   /** Passes on the upstream's reply, or what takes its place, with the cookie and the padding if the query had them. */
-  #passOn(
-    query: Uint8Array,
-    result: ForwardResult,
-    cookie: Uint8Array | undefined,
-    padded: boolean,
-    take: TakeAnswer,
-  ): void {
+  #passOn(query: Uint8Array, result: ForwardResult, { cookie, padded, steersReply }: AskedFor, take: TakeAnswer): void {
     const reply = 'reply' in result ? result.reply : new Uint8Array(0);
     const wire = new Uint8Array(WORK_BYTES + reply.length + COOKIE_ROOM_BYTES + 2 * PADDING_BLOCK_BYTES);
     wire.set(query, 0);
@@ -98,7 +99,7 @@ export class StreamExchange {
     if ('ede' in result) {
       length = this.#stages.composeEmpty(wire, 0, query.length, RCODE.SERVFAIL, { ede: result.ede });
     } else {
-      length = this.#stages.checkReply(wire, WORK_BYTES, reply.length, 0, query.length, ANSWER_CAPACITY);
+      length = this.#stages.checkReply(wire, WORK_BYTES, reply.length, 0, query.length, ANSWER_CAPACITY, steersReply);
     }
     if (length === 0 && reply.length === HEADER_BYTES) {
       length = this.#stages.composeEmpty(wire, 0, query.length, reply[3]! & FLAGS3.RCODE);

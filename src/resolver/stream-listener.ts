@@ -1,10 +1,13 @@
 import { createServer, type Server, type Socket } from 'node:net';
+import { ClientLimit } from '../base/client-limit.ts';
 import { WartaError } from '../base/errors.ts';
 import type { ClientAcl } from './client-acl.ts';
-import { ClientLimit } from './client-limit.ts';
-import { formatSocketAddress, type SocketAddress, writeSocketAddress } from './socket-address.ts';
+import { addressOctets, formatSocketAddress, type SocketAddress, writeSocketAddress } from './socket-address.ts';
 import { type ConnectionLimits, StreamConnection, WriteQueue } from './stream-connection.ts';
 import { PEER_ROOM, type StreamExchange } from './stream-exchange.ts';
+
+/** Octets of an IPv6 address that tell clients apart: a host has a /64 to itself. */
+export const IPV6_CLIENT_BYTES = 8;
 
 export interface StreamLimits extends ConnectionLimits {
   maxConnections: number;
@@ -25,7 +28,7 @@ export class StreamListener {
     this.#acl = acl;
     this.#exchange = exchange;
     this.#limits = limits;
-    this.#clients = new ClientLimit(limits.maxConnectionsPerClient);
+    this.#clients = new ClientLimit(limits.maxConnectionsPerClient, IPV6_CLIENT_BYTES);
   }
 
   get connectionCount(): number {
@@ -55,13 +58,13 @@ export class StreamListener {
   #accept(socket: Socket, listener: SocketAddress): void {
     const peer = readPeer(socket);
     if (peer === undefined || !this.#acl.allows(peer, 0)) return void socket.destroy();
-    const share = this.#clients.take(peer);
-    if (share === undefined) return void socket.destroy();
+    const leave = this.#clients.enter(addressOctets(peer));
+    if (leave === undefined) return void socket.destroy();
     const connection = new StreamConnection(socket, { peer, listener }, this.#exchange, this.#limits, this.#queue);
     this.#connections.add(connection);
     socket.once('close', () => {
       this.#connections.delete(connection);
-      this.#clients.give(share);
+      leave();
     });
   }
 }

@@ -1,4 +1,4 @@
-import { HEADER_BYTES, MAX_NAME_BYTES, RRTYPE } from '../dns/constants.ts';
+import { FLAGS3, HEADER_BYTES, MAX_NAME_BYTES, RCODE, RRTYPE } from '../dns/constants.ts';
 import { expandName, LOWER, skipName, skipPlainName } from '../dns/name.ts';
 import { NO_RULE } from '../rules/layout.ts';
 import type { RuleTable } from '../rules/rule-table.ts';
@@ -72,4 +72,22 @@ function startsLabel(wire: Uint8Array, name: number, offset: number): boolean {
   let at = name;
   while (at < name + offset) at += wire[at]! + 1;
   return at === name + offset;
+}
+
+/** Whether a reply answers, without an error, with records of which none is a signature (RFC 4034 §3). */
+export function isUnsignedAnswer(wire: Uint8Array, start: number, length: number): boolean {
+  const end = start + length;
+  if (length < HEADER_BYTES || (wire[start + 3]! & FLAGS3.RCODE) !== RCODE.NOERROR) return false;
+  if (wire[start + 4] !== 0 || wire[start + 5] !== 1) return false;
+  const answers = (wire[start + 6]! << 8) | wire[start + 7]!;
+  let at = skipPlainName(wire, start + HEADER_BYTES, end);
+  if (at < 0) return false;
+  at += 4;
+  for (let record = 0; record < answers; record++) {
+    at = skipName(wire, at, end);
+    if (at < 0 || at + RECORD_FIXED_BYTES > end) return false;
+    if (((wire[at]! << 8) | wire[at + 1]!) === RRTYPE.RRSIG) return false;
+    at += RECORD_FIXED_BYTES + ((wire[at + 8]! << 8) | wire[at + 9]!);
+  }
+  return answers > 0 && at <= end;
 }

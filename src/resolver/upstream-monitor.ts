@@ -3,6 +3,7 @@ import { FLAGS2, HEADER_BYTES, RRTYPE } from '../dns/constants.ts';
 import { parseName } from '../dns/name.ts';
 import { repeatsQuestion } from '../dns/reply.ts';
 import { exchangeDatagram } from './datagram-exchange.ts';
+import { HealthMonitor } from './health-monitor.ts';
 import type { SocketAddress } from './socket-address.ts';
 
 export interface MonitorOptions {
@@ -17,48 +18,16 @@ export interface MonitorOptions {
   onChange(upstream: number, up: boolean): void;
 }
 
-/** An upstream is down after so many checks without a reply; one reply makes it up again. */
-const FAILURES_TO_DOWN = 2;
-
-/** Checks every upstream at a fixed interval and tells the data plane by one shared word each. */
-export class UpstreamMonitor {
-  /** One word for each upstream: 1 while it is up. Shared with the data-plane threads. */
-  readonly up: Int32Array;
-  readonly #options: MonitorOptions;
-  readonly #failures: number[];
-  #timer: NodeJS.Timeout | undefined;
-  #checking = false;
-
+/** Checks every upstream at a fixed interval; all count as up until they fail. */
+export class UpstreamMonitor extends HealthMonitor {
   constructor(options: MonitorOptions) {
-    this.#options = options;
-    this.up = new Int32Array(new SharedArrayBuffer(Math.max(4, options.upstreams.length * 4))).fill(1);
-    this.#failures = options.upstreams.map(() => 0);
-  }
-
-  start(): void {
-    this.#timer = setInterval(() => void this.checkAll(), this.#options.intervalMillis);
-  }
-
-  stop(): void {
-    clearInterval(this.#timer);
-  }
-
-  /** Checks every upstream once; nothing when a check is still under way. */
-  async checkAll(): Promise<void> {
-    if (this.#checking) return;
-    this.#checking = true;
-    const replied = await Promise.all(this.#options.upstreams.map((upstream) => askOnce(upstream, this.#options)));
-    this.#checking = false;
-    replied.forEach((alive, upstream) => {
-      this.#record(upstream, alive);
+    super({
+      count: options.upstreams.length,
+      intervalMillis: options.intervalMillis,
+      startsUp: true,
+      check: (upstream) => askOnce(options.upstreams[upstream]!, options),
+      onChange: (upstream, up) => options.onChange(upstream, up),
     });
-  }
-
-  #record(upstream: number, alive: boolean): void {
-    this.#failures[upstream] = alive ? 0 : this.#failures[upstream]! + 1;
-    const up = alive || this.#failures[upstream]! < FAILURES_TO_DOWN;
-    const wasUp = Atomics.exchange(this.up, upstream, up ? 1 : 0) === 1;
-    if (up !== wasUp) this.#options.onChange(upstream, up);
   }
 }
 

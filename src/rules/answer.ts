@@ -1,11 +1,14 @@
-import { EDE, FLAGS2, FLAGS3, HEADER_BYTES, RCODE } from '../dns/constants.ts';
+import { CLASS, EDE, FLAGS2, FLAGS3, HEADER_BYTES, RCODE } from '../dns/constants.ts';
 import { OPT_FIXED_BYTES } from '../dns/edns.ts';
 import type { QueryScan } from '../dns/query.ts';
 import { composeOpt, SOA_TTL } from './answer-template.ts';
 import type { RuleTable } from './rule-table.ts';
 
-/** Octets of the OPT record with an EDE option that has no text. */
+/** Octets of the OPT record with an EDE option that has no text, and where its INFO-CODE is. */
 const OPT_CODE_BYTES = 17;
+const OPT_CODE_AT = 15;
+/** Octets of a record before its data, with a two-octet owner pointer. */
+const RECORD_HEAD_BYTES = 12;
 
 /** EDE of SERVFAIL answers, composed once. */
 const FAILURE_OPT = new Map<number, Uint8Array>(
@@ -17,7 +20,7 @@ const BARE_OPT = composeOpt(0, '').slice(0, OPT_FIXED_BYTES).fill(0, 9);
  * Turns the query in `wire` at `start` into a blocked answer in place and returns the answer's length.
  *
  * A subtree rule gives NXDOMAIN, which denies everything below (RFC 8020); an exact rule gives NODATA, so that names below
- * stay reachable; with `target` (the rule covers a CNAME or other target, not the QNAME) NODATA too. The question is echoed
+ * stay reachable; a redirect gives NODATA, as it answers other questions for the same name with an address; with `target` (the rule covers a CNAME or other target, not the QNAME) NODATA too. The question is echoed
  * octet for octet; the SOA's owner is the blocked apex (the QNAME for a target). OPT only if the query had one. What does
  * not fit into `capacity` octets loses the extra text first, then the SOA with TC set.
  *
@@ -33,29 +36,109 @@ export function composeBlockedAnswer(
   capacity: number,
   target: boolean,
 ): number {
-  const nxdomain = !target && table.isSubtree(rule);
+  const nxdomain = !target && table.isSubtree(rule) && !table.isRedirect(rule);
   const owner = target ? scan.qname : table.matchedOffset;
   const notice = table.noticeOf(rule);
   setResponseHeader(wire, start, nxdomain ? RCODE.NXDOMAIN : RCODE.NOERROR);
   let end = scan.questionEnd;
   const limit = start + capacity;
   const withOpt = scan.opt >= 0;
-  const soaEnd = end + table.soaBytes;
-  if (soaEnd + (withOpt ? OPT_CODE_BYTES : 0) > limit) {
+  if (end + table.soaBytes + (withOpt ? OPT_CODE_BYTES : 0) > limit) {
     wire[start + 2] = wire[start + 2]! | FLAGS2.TC;
   } else {
-    end = copyTemplate(table.bytes, table.soaOffset, table.soaBytes, wire, end);
-    writeUint16(wire, soaEnd - table.soaBytes, 0xc000 | (owner - start));
-    const left = Math.min(ttlSeconds, Math.floor(table.matchedUntil - table.nowSeconds));
-    writeUint32(wire, soaEnd - table.soaBytes + SOA_TTL, Math.max(0, left));
-    writeUint32(wire, soaEnd - 4, Math.max(0, left));
-    wire[start + 9] = 1;
+    end = appendSoa(table, wire, start, end, owner, secondsLeft(table, table.matchedUntil, ttlSeconds));
   }
   if (withOpt) {
     end = appendNoticeOpt(table, notice, wire, end, limit, scan);
     wire[start + 11] = 1;
   }
   return end - start;
+}
+
+/**
+ * Turns the query in `wire` at `start` into an answer that leads to the gateway, in place, and returns the answer's length: an
+ * A or AAAA record of the QNAME for each of `addresses` that fits, NODATA when there is none. `rule` redirects or steers the
+ * QNAME, in force until `untilSeconds`. The answer is forged and says so (EDE 4 with the notice), but never to a client that
+ * signalled structured errors: code 4 has no place there.
+ */
+export function composeGatewayAnswer(
+  table: RuleTable,
+  rule: number,
+  untilSeconds: number,
+  wire: Uint8Array,
+  start: number,
+  scan: QueryScan,
+  addresses: readonly Uint8Array[],
+  ttlSeconds: number,
+  capacity: number,
+): number {
+  const limit = start + capacity;
+  const withOpt = scan.opt >= 0;
+  const room = limit - (withOpt ? OPT_CODE_BYTES : 0);
+  const left = secondsLeft(table, untilSeconds, ttlSeconds);
+  let end = scan.questionEnd;
+  setResponseHeader(wire, start, RCODE.NOERROR);
+  if (addresses.length > 0) end = appendAddresses(wire, start, end, room, scan.qtype, addresses, left);
+  else if (end + table.soaBytes <= room) end = appendSoa(table, wire, start, end, scan.qname, left);
+  if (end === scan.questionEnd) wire[start + 2] = wire[start + 2]! | FLAGS2.TC;
+  if (!withOpt) return end - start;
+  wire[start + 11] = 1;
+  if (!scan.structured) {
+    const opt = end;
+    end = appendNoticeOpt(table, table.noticeOf(rule), wire, end, limit, scan);
+    writeUint16(wire, opt + OPT_CODE_AT, EDE.FORGED_ANSWER);
+    return end - start;
+  }
+  const opt = end;
+  end = copyTemplate(BARE_OPT, 0, BARE_OPT.length, wire, opt);
+  if (scan.dnssecOk) wire[opt + 7] = 0x80;
+  return end - start;
+}
+
+/** Appends address records whose owner is the QNAME, as many as fit, and returns the end. */
+function appendAddresses(
+  wire: Uint8Array,
+  start: number,
+  at: number,
+  limit: number,
+  type: number,
+  addresses: readonly Uint8Array[],
+  ttlSeconds: number,
+): number {
+  let end = at;
+  for (const address of addresses) {
+    if (end + RECORD_HEAD_BYTES + address.length > limit) break;
+    writeUint16(wire, end, 0xc000 | HEADER_BYTES);
+    writeUint16(wire, end + 2, type);
+    writeUint16(wire, end + 4, CLASS.IN);
+    writeUint32(wire, end + 6, ttlSeconds);
+    writeUint16(wire, end + 10, address.length);
+    end = copyTemplate(address, 0, address.length, wire, end + RECORD_HEAD_BYTES);
+    wire[start + 7] = wire[start + 7]! + 1;
+  }
+  return end;
+}
+
+/** Appends the SOA record with its owner at `owner` of the message, and returns the end. */
+function appendSoa(
+  table: RuleTable,
+  wire: Uint8Array,
+  start: number,
+  at: number,
+  owner: number,
+  ttlSeconds: number,
+): number {
+  const end = copyTemplate(table.bytes, table.soaOffset, table.soaBytes, wire, at);
+  writeUint16(wire, at, 0xc000 | (owner - start));
+  writeUint32(wire, at + SOA_TTL, ttlSeconds);
+  writeUint32(wire, end - 4, ttlSeconds);
+  wire[start + 9] = 1;
+  return end;
+}
+
+/** Seconds that an answer holds: at most `ttlSeconds`, and never past the second in which it ceases to be right. */
+function secondsLeft(table: RuleTable, untilSeconds: number, ttlSeconds: number): number {
+  return Math.max(0, Math.min(ttlSeconds, Math.floor(untilSeconds - table.nowSeconds)));
 }
 
 /**

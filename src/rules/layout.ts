@@ -1,7 +1,7 @@
 /**
  * The rule table is one SharedArrayBuffer, little-endian, every section on a 64-byte line:
  *
- *     header | filter blocks | slots | records | notices | templates | source | description
+ *     header | filter blocks | slots | records | notices | templates | source | pages | description
  *
  * - filter: split-block Bloom filter, one 64-byte block a probe.
  * - slots: open addressing, linear probing; two words each: tag, word offset of the record + 1 (0 is empty).
@@ -11,6 +11,8 @@
  * - notices: four words: category, offset of the templates, bytes of the plain OPT, bytes of the structured OPT.
  * - templates: the SOA record once, then for each notice its OPT record, plain and with structured errors.
  * - source: the digest of what the table was compiled from.
+ * - pages: a line of JSON for each listed page, `[entry, URL]`, or `[entry, URL, 1]` when any query will do. Where it is and when
+ *   it counts is said by the rules of its entry, which only steer: the URL is for the gateway to judge.
  * - description: lines of JSON, the category ids, then one line for each notice.
  *
  * Every section but the filter ends with unused space, about an eighth, so that `RuleTablePatch` can put more rules into a
@@ -23,7 +25,7 @@
 export const TABLE_MAGIC = 0x31545257;
 
 /** Raised when the layout changes: a saved table of another version is rebuilt, not read. */
-export const TABLE_VERSION = 3;
+export const TABLE_VERSION = 4;
 
 /**
  * Words of the header. Section offsets are in lines of 64 bytes, so that 32 bits reach 256 GiB. Counts, words and bytes are
@@ -56,6 +58,8 @@ export const HEADER = {
   SOURCE_LINE: 23,
   SOURCE_BYTES: 24,
   NAME_CAPACITY: 25,
+  PAGES_LINE: 26,
+  PAGES_BYTES: 27,
 } as const;
 
 /** Header words of the sections, in the order in which they lie. */
@@ -66,6 +70,7 @@ export const SECTIONS = [
   HEADER.NOTICES_LINE,
   HEADER.TEMPLATES_LINE,
   HEADER.SOURCE_LINE,
+  HEADER.PAGES_LINE,
   HEADER.DESCRIPTION_LINE,
 ] as const;
 
@@ -76,8 +81,13 @@ export const LINE_BYTES = 64;
 export const RULE_WORDS = 4;
 export const RULE = { NOT_BEFORE: 0, NOT_AFTER: 1, ENTRY: 2, BITS: 3 } as const;
 
-/** Low bits of a rule's last word. */
-export const RULE_BIT = { SUBTREE: 1, PASSTHRU: 2 } as const;
+/** Low bits of a rule's last word; a rule without the last three blocks. */
+export const RULE_BIT = { SUBTREE: 1, PASSTHRU: 2, STEER: 4, REDIRECT: 8 } as const;
+/**
+ * A rule steers so many seconds after it began. The gateway must know of it first, or whoever is sent there would be refused
+ * at a host that is not blocked; it reads the same list, a few seconds earlier or later.
+ */
+export const STEERING_DELAY_SECONDS = 30;
 export const NOTICE_SHIFT = 8;
 /** Notices that fit above the bits. */
 export const MAX_NOTICES = 1 << 24;

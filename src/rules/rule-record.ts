@@ -6,8 +6,18 @@ import { NO_END, NOTICE_SHIFT, RULE_BIT } from './layout.ts';
 /** What a rule's name covers: only itself, or itself and everything below. */
 export type Trigger = 'exact' | 'subtree';
 
-/** What a rule does to the names it covers: block them, or take them out of its own entry's block. */
-export type RuleAction = 'block' | 'passthru';
+/**
+ * What a rule does to the names it covers: `block` them; `redirect` them to the notice page; `passthru` takes them out of its
+ * own entry's rules; `steer` sends them through the gateway, which judges by the page's address.
+ */
+export type RuleAction = 'block' | 'redirect' | 'passthru' | 'steer';
+
+const ACTION_BITS = {
+  block: 0,
+  redirect: RULE_BIT.REDIRECT,
+  passthru: RULE_BIT.PASSTHRU,
+  steer: RULE_BIT.STEER,
+} as const satisfies Record<RuleAction, number>;
 
 /** Octets that must be free where `writeRuleName` writes. */
 export const RULE_NAME_ROOM = MAX_NAME_BYTES + 2;
@@ -42,8 +52,7 @@ export function findRoot(wire: Uint8Array, offset: number): number {
 /** Returns the last word of a rule. */
 export function composeBits(trigger: Trigger, action: RuleAction, notice: number): number {
   const subtree = trigger === 'subtree' ? RULE_BIT.SUBTREE : 0;
-  const passthru = action === 'passthru' ? RULE_BIT.PASSTHRU : 0;
-  return ((notice << NOTICE_SHIFT) | subtree | passthru) >>> 0;
+  return ((notice << NOTICE_SHIFT) | subtree | ACTION_BITS[action]) >>> 0;
 }
 
 /** Keeps a time within 32 bits; the year 2106 and later read as no end. */

@@ -62,6 +62,8 @@ const NAMES_A_NOTICE = 1024;
 /** Octets set aside for the templates, and for the description, of one spare notice; enough for nearly every one. */
 const SPARE_TEMPLATE_BYTES = 512;
 const SPARE_DESCRIPTION_BYTES = 384;
+/** Octets set aside for the addresses of pages: a few dozen more. */
+const SPARE_PAGES_BYTES = 4096;
 /** Octets of a name set aside for one spare name. */
 const SPARE_NAME_BYTES = 32;
 /** Least room for the source: two digests and a sign between them. */
@@ -80,6 +82,7 @@ const MAX_NAMES_BYTES = 0xffffffff - RULE_NAME_ROOM;
 export class RuleTableBuilder {
   readonly #options: RuleTableOptions;
   readonly #notices: RuleNotice[] = [];
+  readonly #pages = new ByteCollector();
   #names: Uint8Array;
   #namesEnd = 0;
   /** Rows: offset of the name, notBefore, notAfter, entry, notice and bits. */
@@ -140,6 +143,14 @@ export class RuleTableBuilder {
     this.#rows[at + 4] = composeBits(trigger, action, notice);
   }
 
+  /**
+   * Adds the address of a page that an entry lists, in WHATWG's spelling; the entry's own rule steers its host. `anyQuery`:
+   * whatever the query is.
+   */
+  addPage(entry: number, url: string, anyQuery: boolean): void {
+    this.#pages.append(composePage(entry, url, anyQuery));
+  }
+
   /** Makes room for one more name and row. */
   #reserve(): void {
     if (this.#namesEnd > MAX_NAMES_BYTES) throw new WartaError('table-too-large', 'names exceed 4 GiB');
@@ -166,13 +177,15 @@ export class RuleTableBuilder {
     const templates = this.#composeTemplates();
     const source = Buffer.from(this.#options.source);
     const description = this.#composeDescription();
-    const header = this.#composeHeader(grouped, templates, source.length, description.length);
+    const pages = this.#pages;
+    const header = this.#composeHeader(grouped, templates, source.length, pages.length, description.length);
     const table = allocateTable(header[HEADER.TOTAL_LINES]! * LINE_BYTES);
     const words = (word: number, count: number) => new Uint32Array(table, header[word]! * LINE_BYTES, count);
     const octets = (word: number, count: number) => new Uint8Array(table, header[word]! * LINE_BYTES, count);
     new Uint32Array(table, 0, HEADER_WORDS).set(header);
     templates.bytes.moveTo(octets(HEADER.TEMPLATES_LINE, templates.bytes.length));
     octets(HEADER.SOURCE_LINE, source.length).set(source);
+    pages.moveTo(octets(HEADER.PAGES_LINE, pages.length));
     description.moveTo(octets(HEADER.DESCRIPTION_LINE, description.length));
     words(HEADER.NOTICES_LINE, templates.rows.length).set(templates.rows);
     const slots = words(HEADER.SLOTS_LINE, grouped.slots.length);
@@ -196,6 +209,7 @@ export class RuleTableBuilder {
     grouped: GroupedNames,
     templates: Templates,
     sourceBytes: number,
+    pagesBytes: number,
     descriptionBytes: number,
   ): Uint32Array {
     const { nameCount, recordWords, slotCount } = grouped;
@@ -216,6 +230,7 @@ export class RuleTableBuilder {
     place(HEADER.NOTICES_LINE, (noticeCount + notices) * 16);
     place(HEADER.TEMPLATES_LINE, templates.bytes.length + notices * SPARE_TEMPLATE_BYTES);
     place(HEADER.SOURCE_LINE, Math.max(sourceBytes, SOURCE_CAPACITY_BYTES));
+    place(HEADER.PAGES_LINE, pagesBytes + spareOf(pagesBytes, SPARE_PAGES_BYTES));
     place(HEADER.DESCRIPTION_LINE, descriptionBytes + notices * SPARE_DESCRIPTION_BYTES);
     header[HEADER.MAGIC] = TABLE_MAGIC;
     header[HEADER.VERSION] = TABLE_VERSION;
@@ -234,6 +249,7 @@ export class RuleTableBuilder {
     header[HEADER.TEMPLATES_BYTES] = templates.bytes.length;
     header[HEADER.SOA_BYTES] = templates.soaBytes;
     header[HEADER.SOURCE_BYTES] = sourceBytes;
+    header[HEADER.PAGES_BYTES] = pagesBytes;
     header[HEADER.DESCRIPTION_BYTES] = descriptionBytes;
     return header;
   }
@@ -391,6 +407,11 @@ export function composeNoticeTemplates(
 /** Composes one line of the description. */
 export function composeLine(value: unknown): Buffer {
   return Buffer.from(`${JSON.stringify(value)}\n`);
+}
+
+/** Composes one line of the pages. */
+export function composePage(entry: number, url: string, anyQuery: boolean): Buffer {
+  return composeLine(anyQuery ? [entry, url, 1] : [entry, url]);
 }
 
 /** Returns how many of something are set aside beside so many in use. */

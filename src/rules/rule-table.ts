@@ -11,10 +11,21 @@ import {
   RULE,
   RULE_BIT,
   RULE_WORDS,
+  STEERING_DELAY_SECONDS,
   TABLE_MAGIC,
   TABLE_VERSION,
 } from './layout.ts';
-import { CASE_MASK, finishFirst, finishSecond, LANE_A, LANE_B, reduceTo } from './suffix-hash.ts';
+import { findRoot } from './rule-record.ts';
+import {
+  CASE_MASK,
+  finishFirst,
+  finishSecond,
+  hashName,
+  LANE_A,
+  LANE_B,
+  reduceTo,
+  type SuffixHash,
+} from './suffix-hash.ts';
 import { weighTable } from './table-weight.ts';
 
 /** What an answer says about one notice; kept in the table's description. */
@@ -27,6 +38,27 @@ export interface RuleNotice {
   authority: string;
   /** `tel:` and `mailto:` URIs of redress, for structured errors. */
   contacts: readonly string[];
+  /** What the notice page says besides; of notices that lead anyone to it. */
+  page?: NoticeFacts;
+}
+
+/** What the notice page says of a notice besides what its answers say; times in seconds since the epoch. */
+export interface NoticeFacts {
+  /** Id of the instrument in the pack. */
+  instrument: string;
+  fromSeconds: number;
+  reviewBySeconds?: number;
+  /** What is blocked must not be shown. */
+  sealed?: true;
+  /** HTTPS to the hosts of its pages is closed. */
+  blocksHttps?: true;
+}
+
+/** A listed page: the number of its entry, its address in WHATWG's spelling, and whether any query will do. */
+export interface TablePage {
+  entry: number;
+  url: string;
+  anyQuery: boolean;
 }
 
 /** The part of a table that is read seldom. */
@@ -57,6 +89,8 @@ export class RuleTable {
 
   /** Octets of the last match: where the covering suffix starts in the message. */
   matchedOffset = 0;
+  /** After `findRule`: the rule in force that steers this very name to the gateway, or `NO_RULE`. Any other rule goes before it. */
+  steeredRule = NO_RULE;
   /** Second until which the last answer holds: the rule's end, or the start of another rule known to follow. */
   matchedUntil = NO_END;
   /** Filter hits that the exact table refuted so far: the measured false positives. */
@@ -76,6 +110,7 @@ export class RuleTable {
   readonly #recordBytes: Uint8Array;
   readonly #notices: Uint32Array;
   readonly #templates: number;
+  readonly #hash: SuffixHash = { first: 0, second: 0 };
   readonly #labelStarts = new Int32Array(MAX_LABELS);
   /** Block rules in force that cover the name so far: rule, entry and offset of the suffix, shortest suffix first. */
   readonly #candidates: number[] = [];
@@ -161,6 +196,7 @@ export class RuleTable {
     let b = this.#seedB;
     this.#candidateCount = 0;
     this.#excludedCount = 0;
+    this.steeredRule = NO_RULE;
     this.matchedUntil = NO_END;
     if (labels - 1 > last) this.filterProbes += labels - 1 - last;
     for (let label = labels - 1; label >= last; label--) {
@@ -196,19 +232,21 @@ export class RuleTable {
 
   /** Looks the suffix `wire[start, rootAt]` up in the exact table and takes up its rules. */
   #probe(wire: Uint8Array, start: number, rootAt: number, first: number, second: number, whole: boolean): void {
+    const record = this.#findRecord(wire, start, rootAt, first, second);
+    if (record < 0) this.filterFalseHits++;
+    else this.#collect(record, start, whole);
+  }
+
+  /** Returns the record of the name `wire[start, rootAt]` with this hash, or -1. */
+  #findRecord(wire: Uint8Array, start: number, rootAt: number, first: number, second: number): number {
     const slots = this.#slots;
     let slot = reduceTo(first, this.#slotCount);
     for (;;) {
       const record = slots[slot * 2 + 1]! - 1;
-      if (record < 0) break;
-      if (slots[slot * 2] === second && this.#sameName(record, wire, start, rootAt)) {
-        this.#collect(record, start, whole);
-        return;
-      }
+      if (record < 0 || (slots[slot * 2] === second && this.#sameName(record, wire, start, rootAt))) return record;
       slot++;
       if (slot === this.#slotCount) slot = 0;
     }
-    this.filterFalseHits++;
   }
 
   /** Compares a record's name with `wire[start, rootAt]` octet by octet, ASCII letters in any case. */
@@ -235,8 +273,14 @@ export class RuleTable {
       }
       if (records[rule + RULE.NOT_AFTER]! <= this.#endBySeconds) continue;
       if ((bits & RULE_BIT.PASSTHRU) !== 0) this.#cancel(records[rule + RULE.ENTRY]!);
+      else if ((bits & RULE_BIT.STEER) !== 0) this.#steer(rule, notBefore);
       else this.#push(rule, records[rule + RULE.ENTRY]!, start);
     }
+  }
+
+  #steer(rule: number, notBefore: number): void {
+    const hasSettled = notBefore + STEERING_DELAY_SECONDS <= this.#startBySeconds;
+    if (hasSettled && this.steeredRule === NO_RULE) this.steeredRule = rule;
   }
 
   #push(rule: number, entry: number, start: number): void {
@@ -276,6 +320,25 @@ export class RuleTable {
   /** Whether the rule denies everything below its name as well. */
   isSubtree(rule: number): boolean {
     return (this.#records[rule + RULE.BITS]! & RULE_BIT.SUBTREE) !== 0;
+  }
+
+  /** Whether the names it covers are led to the notice page. */
+  isRedirect(rule: number): boolean {
+    return (this.#records[rule + RULE.BITS]! & RULE_BIT.REDIRECT) !== 0;
+  }
+
+  /** Returns every rule that steers this very name, in force or not. */
+  findSteering(wire: Uint8Array, offset: number): number[] {
+    const rootAt = findRoot(wire, offset);
+    hashName(wire, offset, rootAt, this.#seedA, this.#seedB, this.#hash);
+    const record = this.#findRecord(wire, offset, rootAt, this.#hash.first, this.#hash.second);
+    if (record < 0) return [];
+    const end = record + 1 + this.#records[record]! * RULE_WORDS;
+    const rules: number[] = [];
+    for (let rule = record + 1; rule < end; rule += RULE_WORDS) {
+      if ((this.#records[rule + RULE.BITS]! & RULE_BIT.STEER) !== 0) rules.push(rule);
+    }
+    return rules;
   }
 
   /** Number of the rule's notice in the description. */
@@ -333,6 +396,17 @@ export class RuleTable {
   /** Digest of everything the table was compiled from; tells whether a saved table is still the right one. */
   get source(): string {
     return this.#text(HEADER.SOURCE_LINE, HEADER.SOURCE_BYTES);
+  }
+
+  /** Yields every page that was ever listed since the table was built; whether it counts, its entry's rules say. */
+  *pages(): Generator<TablePage> {
+    const text = this.#text(HEADER.PAGES_LINE, HEADER.PAGES_BYTES);
+    for (let at = 0; at < text.length; ) {
+      const end = text.indexOf('\n', at);
+      const [entry, url, any] = JSON.parse(text.slice(at, end)) as [number, string, 1?];
+      yield { entry, url, anyQuery: any === 1 };
+      at = end + 1;
+    }
   }
 
   /** Parses the whole description. Not for the hot path. */

@@ -24,7 +24,7 @@ import {
   writeRuleName,
 } from './rule-record.ts';
 import type { RuleNotice } from './rule-table.ts';
-import { composeLine, composeNoticeTemplates, NOTICE_WORDS } from './rule-table-builder.ts';
+import { composeLine, composeNoticeTemplates, composePage, NOTICE_WORDS } from './rule-table-builder.ts';
 import { hashName, reduceTo, type SuffixHash } from './suffix-hash.ts';
 
 /** What a patch is made with; categories and answers must be those the table was built with. */
@@ -143,6 +143,11 @@ export class RuleTablePatch {
     this.#slots[slot * 2] = this.#hash.second;
     this.#slots[slot * 2 + 1] = at + 1;
     this.#header[HEADER.RULE_COUNT]! += 1;
+  }
+
+  /** Adds the address of a page, as `RuleTableBuilder.addPage` does. */
+  addPage(entry: number, url: string, anyQuery: boolean): void {
+    this.#append(HEADER.PAGES_LINE, HEADER.PAGES_BYTES, composePage(entry, url, anyQuery));
   }
 
   /** Returns the new table, or `undefined` when not everything fitted. Use the patch no more afterwards. */

@@ -63,6 +63,11 @@ describe('warta query', () => {
       { sentence: 'a.example is blocked, and no notice is named (Blocked).' },
     ],
     ['a forged answer', { errors: [[4, '']], answers: [{ type: 1, address: '192.0.2.1' }] }, { verdict: 'blocked' }],
+    [
+      'a forged answer with a notice',
+      { errors: [[4, 'notice MCMC/2026/7']], answers: [{ type: 1, address: '192.0.2.1' }] },
+      { verdict: 'gateway', notice: 'MCMC/2026/7' },
+    ],
     ['an answer', { errors: [], answers: [{ type: 1, address: '192.0.2.1' }] }, { verdict: 'not-blocked' }],
     ['a stale answer', { errors: [[3, '']], answers: [{ type: 1, address: '192.0.2.1' }] }, { verdict: 'not-blocked' }],
     ['NXDOMAIN without a reason', { rcode: 3, errors: [] }, { verdict: 'not-blocked' }],

@@ -1,7 +1,16 @@
 import { createHash } from 'node:crypto';
+import { domainToASCII } from 'node:url';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { type AnnexTerms, composeAnnex, type EntryDraft, parseAnnex, type Scope } from '../../src/register/annex.ts';
+import {
+  type AnnexTerms,
+  composeAnnex,
+  ENTRY_ACTIONS,
+  type EntryDraft,
+  parseAnnex,
+  SCOPES,
+  type Scope,
+} from '../../src/register/annex.ts';
 import { NO_END_SECONDS } from '../../src/register/time.ts';
 import { createRandom, DAY, day, NOW, subtree } from './fixture.ts';
 
@@ -11,6 +20,8 @@ const drafts: EntryDraft[] = [
   subtree('bücher.example', { excludes: ['ok.bücher.example'] }),
   { raw: 'https://Shop.example/a b?c=d', scope: 'url' },
   { raw: 'plain.exact.example', scope: 'exact', expires: day(4) },
+  subtree('redirected.example', { action: 'redirect' }),
+  { raw: 'http://shop.example/?', scope: 'url', query: 'any' },
 ];
 
 /** What a notice would say about an annex. */
@@ -54,18 +65,28 @@ describe('annex', () => {
       table.name(at),
       table.scope(at),
       table.expiresSeconds(at),
+      table.action(at),
     ]);
     expect(read).toEqual([
-      ['e0000001', 'plain.example', 'subtree', NO_END_SECONDS],
-      ['e0000002', 'exact.example', 'exact', NOW + 3 * DAY],
-      ['e0000003', 'xn--bcher-kva.example', 'subtree', NO_END_SECONDS],
-      ['e0000004', 'shop.example', 'url', NO_END_SECONDS],
-      ['e0000005', 'plain.exact.example', 'exact', NOW + 4 * DAY],
+      ['e0000001', 'plain.example', 'subtree', NO_END_SECONDS, 'block'],
+      ['e0000002', 'exact.example', 'exact', NOW + 3 * DAY, 'block'],
+      ['e0000003', 'xn--bcher-kva.example', 'subtree', NO_END_SECONDS, 'block'],
+      ['e0000004', 'shop.example', 'url', NO_END_SECONDS, 'block'],
+      ['e0000005', 'plain.exact.example', 'exact', NOW + 4 * DAY, 'block'],
+      ['e0000006', 'redirected.example', 'subtree', NO_END_SECONDS, 'redirect'],
+      ['e0000007', 'shop.example', 'url', NO_END_SECONDS, 'block'],
     ]);
+    expect(table.redirects).toBe(true);
+    expect(table.scopes).toEqual(['exact', 'subtree', 'url']);
     expect(table.excludes).toEqual(new Map([[2, ['ok.xn--bcher-kva.example']]]));
-    expect(table.urls).toEqual(new Map([[3, 'https://shop.example/a%20b?c=d']]));
+    expect(table.urls).toEqual(
+      new Map([
+        [3, { url: 'https://shop.example/a%20b?c=d', anyQuery: false }],
+        [6, { url: 'http://shop.example/?', anyQuery: true }],
+      ]),
+    );
     expect(table.indexOf('e0000004')).toBe(3);
-    expect(table.indexOf('e0000006')).toBe(-1);
+    expect(table.indexOf('e0000008')).toBe(-1);
     expect(table.indexOf('')).toBe(-1);
   });
 
@@ -112,17 +133,29 @@ describe('annex', () => {
       { sizeBytes: annex.bytes.length - 5 },
       'annex-mismatch',
     ],
-    ['one entry more than stated', annex.bytes, { entries: 4 }, 'annex-mismatch'],
-    ['one entry fewer than stated', annex.bytes, { entries: 6 }, 'annex-mismatch'],
+    ['one entry more than stated', annex.bytes, { entries: drafts.length - 1 }, 'annex-mismatch'],
+    ['one entry fewer than stated', annex.bytes, { entries: drafts.length + 1 }, 'annex-mismatch'],
     ['another digest', annex.bytes, { digest: '0'.repeat(64) }, 'annex-mismatch'],
-    ['another notice', composeAnnex(drafts, () => new Uint8Array(32 * 5)).bytes, {}, 'annex-mismatch'],
+    ['another notice', composeAnnex(drafts, () => new Uint8Array(32 * drafts.length)).bytes, {}, 'annex-mismatch'],
   ])('refuses an annex that is %s', (_case, bytes, change, code) => {
     expect(() => parseAnnex(bytes, { ...termsOf(annex), ...change })).toThrow(expect.objectContaining({ code }));
   });
 
   const good = (fields: string) => `{"entry":{${fields}},"salt":"${'A'.repeat(43)}"}`;
   it.each([
-    ['another action', '"action":"redirect","canonical":"a.example","id":"a","raw":"a.example","scope":"exact"'],
+    ['an unknown action', '"action":"drop","canonical":"a.example","id":"a","raw":"a.example","scope":"exact"'],
+    [
+      'a redirect of a page',
+      '"action":"redirect","canonical":"a.example","id":"a","raw":"http://a.example/","scope":"url","url":"http://a.example/"',
+    ],
+    [
+      'a query of a name',
+      '"action":"block","canonical":"a.example","id":"a","query":"any","raw":"a.example","scope":"exact"',
+    ],
+    [
+      'a query that is not any',
+      '"action":"block","canonical":"a.example","id":"a","query":"some","raw":"http://a.example/","scope":"url","url":"http://a.example/"',
+    ],
     ['a wrong canonical form', '"action":"block","canonical":"b.example","id":"a","raw":"a.example","scope":"exact"'],
     [
       'an upper-case canonical form',
@@ -211,6 +244,37 @@ describe('annex', () => {
   it('refuses a line over 4 KiB', () => {
     const excludes = Array.from({ length: 20 }, (_, at) => `${`${at}${'x'.repeat(60)}.`.repeat(3)}a.example`);
     expect(() => composeAnnex([subtree('a.example', { excludes })], createRandom())).toThrow('line 1');
+  });
+
+  it('reads back what was drafted, whatever its action and its query are', () => {
+    const host = fc.constantFrom('a.example', 'b.example', 'Bücher.example');
+    const path = fc.constantFrom('', '/', '/a b', '/a?x=1', '/?');
+    const name = fc.record(
+      { raw: host, scope: fc.constantFrom<Scope>('exact', 'subtree'), action: fc.constantFrom(...ENTRY_ACTIONS) },
+      { requiredKeys: ['raw', 'scope'] },
+    );
+    const page = fc.record(
+      { raw: fc.tuple(host, path).map(([one, other]) => `http://${one}${other}`), query: fc.constant('any' as const) },
+      { requiredKeys: ['raw'] },
+    );
+    const draft = fc.oneof(
+      name,
+      page.map((one) => ({ ...one, scope: 'url' as const })),
+    );
+    fc.assert(
+      fc.property(fc.array(draft, { minLength: 1, maxLength: 8 }), (list: EntryDraft[]) => {
+        const composed = composeAnnex(list, createRandom());
+        const table = parseAnnex(composed.bytes, termsOf(composed));
+        list.forEach(({ raw, scope, action = 'block', query }, at) => {
+          expect([table.scope(at), table.action(at)]).toEqual([scope, action]);
+          const address = scope === 'url' ? { url: new URL(raw).href, anyQuery: query === 'any' } : undefined;
+          expect(table.urls.get(at)).toEqual(address);
+          expect(table.name(at)).toBe(domainToASCII(scope === 'url' ? new URL(raw).hostname : raw));
+        });
+        expect(table.redirects).toBe(list.some(({ action }) => action === 'redirect'));
+        expect(table.scopes).toEqual(SCOPES.filter((scope) => list.some((one) => one.scope === scope)));
+      }),
+    );
   });
 
   it('reads the common spelling and the rare one alike', () => {

@@ -74,8 +74,10 @@ describe('from draft to rules', () => {
       'block subtree lucky-spin.test',
       'block subtree minister-invests.example',
       'passthru subtree complaints.invest-now.example',
+      'steer exact shop.phishing-kit.test',
     ]);
-    expect(refused.map(({ name }) => name)).toEqual(['cdn.jsdelivr.net', 'github.io', 'shop.phishing-kit.test']);
+    expect(recorder.pages.map(({ url }) => url)).toEqual(['https://shop.phishing-kit.test/pay?step=1']);
+    expect(refused.map(({ name }) => name)).toEqual(['cdn.jsdelivr.net', 'github.io']);
     const ends = Object.fromEntries(recorder.rules.map(({ name, notAfter }) => [name, notAfter]));
     expect(ends['scam-bank.example']).toBe(NOW + 30 * DAY);
     expect(ends['login.parcel-fee.example']).toBe(NOW + 7 * DAY);

@@ -11,6 +11,7 @@ import { readRegister } from '../../src/register/read-register.ts';
 import type { Statement } from '../../src/register/statement.ts';
 import { formatInstant } from '../../src/register/time.ts';
 import type { AnnexSource, StatementLeaf } from '../../src/register/verify-statement.ts';
+import type { RuleNotice } from '../../src/rules/rule-table.ts';
 
 /** The time most tests run at: 2026-03-01T09:00:00Z. */
 export const NOW = Date.UTC(2026, 2, 1, 9) / 1000;
@@ -218,12 +219,19 @@ export interface RecordedRule {
 }
 
 /** A builder that only writes down what it is given. */
-export function createRecorder(): RuleSink & { rules: RecordedRule[]; notices: { reference: string }[] } {
+export function createRecorder(): RuleSink & {
+  rules: RecordedRule[];
+  notices: RuleNotice[];
+  pages: { entry: number; url: string; anyQuery: boolean }[];
+} {
   const rules: RecordedRule[] = [];
-  const notices: { reference: string }[] = [];
+  const notices: RuleNotice[] = [];
+  const pages: { entry: number; url: string; anyQuery: boolean }[] = [];
   return {
     rules,
     notices,
+    pages,
+    addPage: (entry, url, anyQuery) => void pages.push({ entry, url, anyQuery }),
     addNotice: (notice) => notices.push(notice) - 1,
     addRule: (name, trigger, action, notBefore, notAfter, notice, entry) => {
       rules.push({ name, trigger, action, notBefore, notAfter, notice, entry });

@@ -6,6 +6,7 @@ import { composePreAuthentication } from '../../src/register/envelope.ts';
 import { publicKeyOf } from '../../src/register/key.ts';
 import {
   composeReceipt,
+  describePages,
   describeRejected,
   MAX_REJECTED,
   NodeRegistry,
@@ -67,6 +68,13 @@ describe('a receipt', () => {
     expect(verifyReceipt(signReceipt(receipt, key), findKey)).toEqual(receipt);
   });
 
+  it('may say what its list has of pages', () => {
+    const told = { ...receipt, ...describePages({ pages: 3, httpOnlyPages: 2 }, false) };
+    expect(told.pages).toEqual({ entries: 3, httpOnly: 2, steered: false });
+    expect(verifyReceipt(signReceipt(told, key), findKey)).toEqual(told);
+    expect(describePages({ pages: 0, httpOnlyPages: 0 }, true)).toEqual({});
+  });
+
   it('has the same bytes each time, so that sending it twice changes nothing', () => {
     expect(signReceipt({ ...receipt }, key).equals(signReceipt(receipt, key))).toBe(true);
   });
@@ -78,6 +86,8 @@ describe('a receipt', () => {
     ['a time with a fraction', { appliedAt: '2026-03-01T09:00:01.5Z' }],
     ['a mode that is none', { mode: 'off' }],
     ['a negative count', { rules: -1 }],
+    ['pages of which there are none', { pages: { entries: 0, httpOnly: 0, steered: true } }],
+    ['more pages on HTTP alone than there are', { pages: { entries: 1, httpOnly: 2, steered: true } }],
     ['a node with a slash', { node: 'kl/1' }],
     ['a node that is a path', { node: '..' }],
     ['too many rejected', { rejected: Array(MAX_REJECTED + 1).fill(receipt.rejected[0]) }],

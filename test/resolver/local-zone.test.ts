@@ -102,4 +102,9 @@ describe('resolver.arpa', () => {
       expect(message[2]! & 4).toBe(4);
     }
   });
+
+  it('says that it forges answers where it leads clients to a gateway', () => {
+    const { message } = createPlane({ ...INFORMATION, forges: true }).ask({ name: 'resolver.arpa', qtype: RESINFO })!;
+    expect(Buffer.from(message).subarray(-18).toString('latin1')).toBe('\x11exterr=4,16,22-23');
+  });
 });

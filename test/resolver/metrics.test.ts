@@ -31,6 +31,7 @@ function createRegistry(counters: readonly SharedCounters[]): Registry {
       { name: '192.0.2.53:53', up: true },
       { name: '[2001:db8::53]:53', up: false },
     ],
+    gateways: () => [{ name: '192.0.2.80', up: true }],
     streamConnections: () => 4,
     clockStepSeconds: () => 0,
   });
@@ -153,14 +154,22 @@ describe('the metrics of the resolver', () => {
         ...['warta_policy_evaluation_seconds histogram', 'warta_added_latency_seconds histogram'],
         ...['warta_rules gauge', 'warta_table_bytes gauge', 'warta_table_built_timestamp_seconds gauge'],
         ...['warta_filter_false_positive_ratio gauge', 'warta_pending_queries gauge', 'warta_stream_connections gauge'],
-        ...['warta_clock_step_seconds gauge', 'warta_upstream_up gauge'],
+        ...['warta_clock_step_seconds gauge', 'warta_upstream_up gauge', 'warta_gateway_up gauge'],
       ].sort(),
     );
     for (const name of families.map((family) => family.split(' ')[0]!)) {
       expect(text).toMatch(new RegExp(`^# HELP ${name} \\S.+\\.$`, 'm'));
     }
     const labels = [...text.matchAll(/[{,]([a-z_]+)="/g)].map(([, label]) => label!);
-    expect([...new Set(labels)].sort()).toEqual(['action', 'category', 'le', 'outcome', 'transport', 'upstream']);
+    expect([...new Set(labels)].sort()).toEqual([
+      'action',
+      'category',
+      'gateway',
+      'le',
+      'outcome',
+      'transport',
+      'upstream',
+    ]);
   });
 
   it('name no client and no name that was asked for', async () => {
@@ -196,6 +205,7 @@ describe('the metrics of the register', () => {
     const readings = {
       verdicts: () => verdicts,
       refusedEntries: () => 2,
+      pages: () => ({ pages: 5, httpOnlyPages: 3, pagesSteered: true }),
       newestSignedAtSeconds: () => newest,
       readAtSeconds: () => NOW - 30,
       compileSeconds: () => 0.25,
@@ -207,6 +217,9 @@ describe('the metrics of the register', () => {
     expect(before.get('warta_register_read_age_seconds')).toBe(30);
     expect(before.get('warta_refused_entries')).toBe(2);
     expect(before.get('warta_compile_seconds')).toBe(0.25);
+    expect(before.get('warta_listed_pages{https="passed"}')).toBe(3);
+    expect(before.get('warta_listed_pages{https="closed"}')).toBe(2);
+    expect(before.get('warta_pages_steered')).toBe(1);
     delete verdicts['statement-unsigned'];
     newest = NOW - 3_600;
     const after = await scrape(registry);

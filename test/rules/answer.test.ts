@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { EDE, RCODE } from '../../src/dns/constants.ts';
 import { QueryScan, scanQuery } from '../../src/dns/query.ts';
-import { composeBlockedAnswer, composeEmptyAnswer } from '../../src/rules/answer.ts';
+import { composeBlockedAnswer, composeEmptyAnswer, composeGatewayAnswer } from '../../src/rules/answer.ts';
 import { NO_RULE } from '../../src/rules/layout.ts';
 import type { RuleTable } from '../../src/rules/rule-table.ts';
 import {
@@ -29,6 +29,8 @@ const table = buildTable([
   { name: 'ends.example', until: NOW + 20 },
   { name: 'joined.example' },
   { name: 'joined.example', from: NOW + 7 },
+  { name: 'led.example', action: 'redirect' },
+  { name: 'page.example', trigger: 'exact', action: 'steer' },
 ]);
 
 interface Asked {
@@ -75,10 +77,92 @@ function block(query: Uint8Array | QuerySpec, spec: AnswerSpec = {}): Asked {
 
 const TREE = { name: 'www.tree.example' };
 
+const V4 = Uint8Array.of(192, 0, 2, 80);
+const V6 = Uint8Array.of(0x20, 1, 0xd, 0xb8, ...Array(11).fill(0), 80);
+
+interface LedSpec {
+  addresses?: readonly Uint8Array[];
+  until?: number;
+  capacity?: number;
+}
+
+/** The answer that leads to the gateway. */
+function lead(query: QuerySpec, { addresses = [V4], until = NOW + 3_600, capacity = 1232 }: LedSpec = {}): Asked {
+  return composeInPlace(composeQuery(query), capacity, (wire, scan) => {
+    const found = table.findRule(wire, scan.qname);
+    const rule = found === NO_RULE ? table.steeredRule : found;
+    expect(rule).not.toBe(NO_RULE);
+    return composeGatewayAnswer(table, rule, until, wire, START, scan, addresses, 60, capacity);
+  });
+}
+
+describe('an answer that leads to the gateway', () => {
+  const asking = { name: 'pAge.example', opt: {} };
+
+  it('has an address record of the QNAME for each gateway', () => {
+    const second = V4.with(3, 81);
+    const { message, parsed } = lead(asking, { addresses: [V4, second] });
+    expect(parsed.header).toMatchObject({ qr: 1, aa: 0, tc: 0, ra: 1, ad: 0, rcode: 0, ancount: 2, nscount: 0 });
+    const answers = parsed.answers.map(({ name, type, ttl }) => [name, type, ttl]);
+    expect(answers).toEqual([1, 2].map(() => ['pAge.example', 1, 60]));
+    const octets = Buffer.from(message);
+    expect([V4, second].every((address) => octets.includes(address))).toBe(true);
+    expect(edeOf(parsed)).toMatchObject({ infoCode: EDE.FORGED_ANSWER, extraText: 'notice MCMC/2026/0001' });
+  });
+
+  it('has an AAAA record where that was asked for', () => {
+    const { parsed, message } = lead({ ...asking, qtype: 28 }, { addresses: [V6] });
+    expect(parsed.answers).toMatchObject([{ name: 'pAge.example', type: 28, class: 1, ttl: 60 }]);
+    expect(Buffer.from(message).includes(V6)).toBe(true);
+  });
+
+  it('is NODATA where there is no address', () => {
+    const { parsed } = lead({ ...asking, qtype: 65 }, { addresses: [] });
+    expect(parsed.header).toMatchObject({ rcode: 0, ancount: 0, nscount: 1, arcount: 1 });
+    expect(parsed.authorities[0]).toMatchObject({ name: 'pAge.example', type: 6, ttl: 60, minimum: 60 });
+    expect(edeOf(parsed)).toMatchObject({ infoCode: EDE.FORGED_ANSWER });
+  });
+
+  it('never has code 4 for a client that signalled structured errors', () => {
+    const opt = { flags: 0x8000, options: [composeOption(STRUCTURED)] };
+    const { parsed, message } = lead({ ...asking, opt });
+    expect(parsed.header).toMatchObject({ ancount: 1, arcount: 1 });
+    expect([readOptions(message).size, optOf(parsed)]).toEqual([0, expect.objectContaining({ doFlag: true })]);
+  });
+
+  it('has OPT if and only if the query had', () => {
+    expect(lead({ name: 'page.example' }).parsed.header).toMatchObject({ ancount: 1, arcount: 0 });
+  });
+
+  it.each([
+    [NOW + 3_600, 60],
+    [NOW + 7, 7],
+    [NOW, 0],
+  ])('until %d lasts %d seconds', (until, ttl) => {
+    expect(lead(asking, { until }).parsed.answers[0]!.ttl).toBe(ttl);
+    expect(lead(asking, { until, addresses: [] }).parsed.authorities[0]!.ttl).toBe(ttl);
+  });
+
+  it('leaves out what does not fit, last of all the address', () => {
+    const sizes = new Map<number, number>();
+    // Question and EDE code always fit: the least that any client takes is 512.
+    const least = composeQuery({ name: asking.name }).length + 17;
+    for (let capacity = least; capacity <= 200; capacity++) {
+      const { parsed, message } = lead(asking, { addresses: [V4, V4, V4], capacity });
+      expect(message.length).toBeLessThanOrEqual(capacity);
+      expect(parsed.header.tc).toBe(parsed.header.ancount === 0 ? 1 : 0);
+      expect(parsed.header.arcount).toBe(1);
+      sizes.set(capacity, parsed.header.ancount);
+    }
+    expect([...new Set(sizes.values())]).toEqual([0, 1, 2, 3]);
+  });
+});
+
 describe('a blocked answer', () => {
   it.each([
     ['a name below a subtree', 'www.tree.example', false, 'NXDOMAIN', 'tree.example'],
     ['the subtree itself', 'tree.example', false, 'NXDOMAIN', 'tree.example'],
+    ['a redirected name', 'www.led.example', false, 'NOERROR', 'led.example'],
     ['an exact name', 'exact.example', false, 'NOERROR', 'exact.example'],
     ['an alias of a blocked name', 'www.tree.example', true, 'NOERROR', 'www.tree.example'],
   ] as const)('to %s', (_, name, target, rcode, owner) => {

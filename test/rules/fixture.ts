@@ -1,7 +1,7 @@
 import { parseName } from '../../src/dns/name.ts';
 import type { AnswerOptions } from '../../src/rules/answer-template.ts';
 import { NO_END } from '../../src/rules/layout.ts';
-import { type RuleNotice, RuleTable } from '../../src/rules/rule-table.ts';
+import { type RuleNotice, RuleTable, type TablePage } from '../../src/rules/rule-table.ts';
 import { type RuleAction, RuleTableBuilder, type Trigger } from '../../src/rules/rule-table-builder.ts';
 
 /** When the tables of tests are built, and judged unless a test says otherwise: 2026-03-01T09:00:00Z. */
@@ -40,6 +40,7 @@ export interface TableSpec {
   answer?: Partial<AnswerOptions>;
   falsePositiveRate?: number;
   source?: string;
+  pages?: readonly TablePage[];
 }
 
 /** Compiles rules. The entry is the rule's number unless it is given. */
@@ -57,6 +58,7 @@ export function compileRules(rules: readonly RuleSpec[], spec: TableSpec = {}): 
     const { name, trigger = 'subtree', action = 'block', from = 0, until = NO_END, notice = 0, entry = i } = rule;
     builder.addRule(name, trigger, action, from, until, notice, entry);
   });
+  for (const { entry, url, anyQuery } of spec.pages ?? []) builder.addPage(entry, url, anyQuery);
   return builder.build();
 }
 

@@ -11,9 +11,10 @@ import {
   NO_END,
   NO_RULE,
   SECTIONS,
+  STEERING_DELAY_SECONDS,
 } from '../../src/rules/layout.ts';
 import { RuleTable } from '../../src/rules/rule-table.ts';
-import { RuleTableBuilder, type Trigger } from '../../src/rules/rule-table-builder.ts';
+import { type RuleAction, RuleTableBuilder, type Trigger } from '../../src/rules/rule-table-builder.ts';
 import { ANSWER, buildTable, CATEGORIES, compileRules, find, NOTICE, NOW, nameAt, type RuleSpec } from './fixture.ts';
 
 /** The name a lookup was blocked for and by which entry, or nothing. */
@@ -217,13 +218,14 @@ describe('findRule and a naive oracle', () => {
   interface Entry {
     name: string[];
     trigger: Trigger;
+    action: 'block' | 'redirect' | 'steer';
     window: [number, number];
     exclusions: Exclusion[];
   }
   interface NaiveRule {
     name: string;
     trigger: Trigger;
-    passthru: boolean;
+    action: RuleAction;
     from: number;
     until: number;
     entry: number;
@@ -232,12 +234,16 @@ describe('findRule and a naive oracle', () => {
   // Few labels, so that rules and queries fall on and below one another all the time.
   const label = fc.constantFrom('a', 'b', 'ab', 'a1-');
   const trigger = fc.constantFrom<Trigger>('exact', 'subtree');
-  const window = fc.tuple(fc.nat(9), fc.oneof({ weight: 3, arbitrary: fc.nat(12) }, fc.constant(NO_END)));
+  const window = fc.tuple(
+    fc.nat(9),
+    fc.oneof({ weight: 3, arbitrary: fc.nat(12) }, fc.integer({ min: 30, max: 48 }), fc.constant(NO_END)),
+  );
   const exclusion = fc.record<Exclusion>({ below: fc.array(label, { minLength: 1, maxLength: 2 }), trigger, window });
   const entries = fc.array(
     fc.record<Entry>({
       name: fc.array(label, { minLength: 2, maxLength: 4 }),
       trigger,
+      action: fc.constantFrom('block', 'block', 'redirect', 'steer'),
       window,
       exclusions: fc.array(exclusion, { maxLength: 3 }),
     }),
@@ -248,15 +254,15 @@ describe('findRule and a naive oracle', () => {
     below: fc.array(label, { maxLength: 3 }),
     cut: fc.nat(2),
     flip: fc.bigInt({ min: 0n, max: (1n << 64n) - 1n }),
-    start: fc.nat(10),
+    start: fc.oneof(fc.nat(10), fc.integer({ min: 28, max: 45 })),
     step: fc.nat(4),
   });
 
   const rulesOf = (list: readonly Entry[]): NaiveRule[] =>
-    list.flatMap(({ name, trigger, window: [from, until], exclusions }, entry) => [
-      { name: name.join('.'), trigger, passthru: false, from, until, entry },
-      ...exclusions.map(({ below, trigger, window: [from, until] }) => {
-        return { name: [...below, ...name].join('.'), trigger, passthru: true, from, until, entry };
+    list.flatMap(({ name, trigger, action, window: [from, until], exclusions }, entry) => [
+      { name: name.join('.'), trigger: action === 'steer' ? 'exact' : trigger, action, from, until, entry },
+      ...(action === 'steer' ? [] : exclusions).map(({ below, trigger, window: [from, until] }) => {
+        return { name: [...below, ...name].join('.'), trigger, action: 'passthru' as const, from, until, entry };
       }),
     ]);
 
@@ -267,13 +273,33 @@ describe('findRule and a naive oracle', () => {
   function judge(rules: readonly NaiveRule[], name: string, start: number, end: number): object | undefined {
     const covering = rules.filter((rule) => covers(rule, name));
     const inForce = covering.filter(({ from, until }) => from <= start && end < until);
-    const excluded = new Set(inForce.filter(({ passthru }) => passthru).map(({ entry }) => entry));
-    const blocks = inForce.filter(({ passthru, entry }) => !passthru && !excluded.has(entry));
-    if (blocks.length === 0) return undefined;
+    const excluded = new Set(inForce.filter(({ action }) => action === 'passthru').map(({ entry }) => entry));
+    const blocks = inForce.filter(
+      ({ action, entry }) => (action === 'block' || action === 'redirect') && !excluded.has(entry),
+    );
+    if (blocks.length === 0) {
+      const steering = inForce.find(({ action, from }) => action === 'steer' && from + STEERING_DELAY_SECONDS <= start);
+      return steering && { steers: steering.entry };
+    }
     const longest = Math.max(...blocks.map((rule) => rule.name.length));
     const chosen = blocks.find((rule) => rule.name.length === longest)!;
     const starts = covering.filter(({ from }) => from > start).map(({ from }) => from);
-    return { name: chosen.name, entry: chosen.entry, until: Math.min(chosen.until, ...starts) };
+    const redirects = chosen.action === 'redirect';
+    return { name: chosen.name, redirects, entry: chosen.entry, until: Math.min(chosen.until, ...starts) };
+  }
+
+  /** What a table says, in the same words. */
+  function describeVerdict(table: RuleTable, name: string): object | undefined {
+    const rule = find(table, name);
+    const { steeredRule } = table;
+    if (rule === NO_RULE) return steeredRule === NO_RULE ? undefined : { steers: table.entryOf(steeredRule) };
+    const matched = name.slice(table.matchedOffset - 5).toLowerCase();
+    return {
+      name: matched,
+      redirects: table.isRedirect(rule),
+      entry: table.entryOf(rule),
+      until: table.matchedUntil,
+    };
   }
 
   /** A name on, above or below one of the rules, in random case. */
@@ -292,24 +318,12 @@ describe('findRule and a naive oracle', () => {
     fc.assert(
       fc.property(entries, fc.array(query, { minLength: 1, maxLength: 30 }), fc.integer(), (list, queries, seed) => {
         const rules = rulesOf(list);
-        const table = buildTable(
-          rules.map(({ passthru, ...rule }) => ({ ...rule, action: passthru ? 'passthru' : 'block' }) as RuleSpec),
-          { seed: [seed, ~seed], falsePositiveRate: 0.3 },
-        );
+        const table = buildTable(rules, { seed: [seed, ~seed], falsePositiveRate: 0.3 });
         for (const each of queries) {
           const name = spell(rules, each);
           const [start, end] = [each.start, each.start + each.step];
           table.setTime(start, end);
-          const rule = find(table, name);
-          const found =
-            rule === NO_RULE
-              ? undefined
-              : {
-                  name: name.slice(table.matchedOffset - 5).toLowerCase(),
-                  entry: table.entryOf(rule),
-                  until: table.matchedUntil,
-                };
-          expect(found).toEqual(judge(rules, name.toLowerCase(), start, end));
+          expect(describeVerdict(table, name)).toEqual(judge(rules, name.toLowerCase(), start, end));
         }
       }),
       { numRuns: 1_500 },
@@ -336,6 +350,28 @@ describe('a table as a whole', () => {
     expect(table.windowOf(a)).toEqual({ notBefore: 5, notAfter: NOW + 9 });
     expect(table.windowOf(b)).toEqual({ notBefore: 0, notAfter: NO_END });
     expect([table.ruleCount, table.nameCount, table.noticeCount, table.builtAtSeconds]).toEqual([2, 2, 2, NOW]);
+  });
+
+  it('lists the pages of entries, and every rule that steers a host, in force or not', () => {
+    const pages = [
+      { entry: 4, url: 'http://a.example/%E2%82%AC?q="x"', anyQuery: false },
+      { entry: 0xffff_fffe, url: 'https://a.example/', anyQuery: true },
+    ];
+    const table = buildTable(
+      [
+        { name: 'a.example', trigger: 'exact', action: 'steer', entry: 4, until: NOW + 5 },
+        { name: 'a.example', trigger: 'exact', action: 'block', entry: 5, from: NOW + 9 },
+        { name: 'a.example', trigger: 'exact', action: 'steer', entry: 0xffff_fffe, from: NOW + 5 },
+      ],
+      { pages },
+    );
+    expect([...table.pages()]).toEqual(pages);
+    const steering = (name: string) => table.findSteering(parseName(name), 0).map((rule) => table.entryOf(rule));
+    expect(['a.example', 'x.a.example', 'b.example'].map(steering)).toEqual([[4, 0xffff_fffe], [], []]);
+    expect([find(table, 'a.example'), table.entryOf(table.steeredRule)]).toEqual([NO_RULE, 4]);
+    expect([find(table, 'x.a.example'), table.steeredRule]).toEqual([NO_RULE, NO_RULE]);
+    table.setTime(NOW + 9, NOW + 9);
+    expect(table.entryOf(find(table, 'a.example'))).toBe(5);
   });
 
   it('keeps times in 32 bits: fractions are cut, what is beyond reads as no end', () => {
@@ -380,6 +416,7 @@ describe('a table as a whole', () => {
         header[HEADER.NOTICE_COUNT]! * 16,
         header[HEADER.TEMPLATES_BYTES]!,
         header[HEADER.SOURCE_BYTES]!,
+        header[HEADER.PAGES_BYTES]!,
         header[HEADER.DESCRIPTION_BYTES]!,
       ];
       let line = linesOf(HEADER_WORDS * 4);

@@ -49,9 +49,19 @@ function compileAll(notices: readonly ModelNotice[]): SharedArrayBuffer {
 function answerOf(table: RuleTable, name: string, atSeconds: number): unknown {
   table.setTime(atSeconds, atSeconds);
   const rule = find(table, name);
-  if (rule === NO_RULE) return [table.matchedUntil];
+  if (rule === NO_RULE) {
+    const { steeredRule } = table;
+    if (steeredRule === NO_RULE) return [table.matchedUntil];
+    return [table.matchedUntil, table.describe().notices[table.noticeOf(steeredRule)]!.reference];
+  }
   const { reference } = table.describe().notices[table.noticeOf(rule)]!;
-  const where = [table.matchedOffset, table.matchedUntil, table.isSubtree(rule), table.entryOf(rule)];
+  const where = [
+    table.matchedOffset,
+    table.matchedUntil,
+    table.isSubtree(rule),
+    table.isRedirect(rule),
+    table.entryOf(rule),
+  ];
   return [reference, CATEGORIES[table.categoryOf(rule)], ...where, table.windowOf(rule)];
 }
 
@@ -123,7 +133,7 @@ const TIMES = [0, 1, 4, 5, 6, 9].map((offset) => NOW + offset);
 const arbitraryRule: fc.Arbitrary<RuleSpec> = fc.record({
   name: fc.constantFrom(...NAMES),
   trigger: fc.constantFrom('exact', 'subtree'),
-  action: fc.constantFrom('block', 'block', 'block', 'passthru'),
+  action: fc.constantFrom('block', 'block', 'redirect', 'passthru', 'steer'),
   from: fc.constantFrom(0, NOW, NOW + 5),
   until: fc.constantFrom(NOW + 6, NOW + 9, NO_END),
   entry: fc.nat(3),
@@ -200,6 +210,19 @@ describe('a patched table', () => {
     ['other answers', { answer: { ...ANSWER, soaMname: 'another.and.longer.name.example' } }],
   ])('is not made with %s', (_, change) => {
     expect(new RuleTablePatch(table, { ...UNCHANGED, ...change }).finish()).toBeUndefined();
+  });
+
+  it('takes pages up, as many as there is room for', () => {
+    const [first, second] = [1, 2].map((entry) => ({ entry, url: `http://a.example/${entry}`, anyQuery: entry === 2 }));
+    const old = compileRules([{ name: 'a.example', trigger: 'exact', action: 'steer', entry: 1 }], { pages: [first!] });
+    const patch = new RuleTablePatch(old, UNCHANGED);
+    patch.addRule('a.example', 'exact', 'steer', 0, NO_END, 0, 2);
+    patch.addPage(2, second!.url, true);
+    expect([...new RuleTable(patch.finish()!).pages()]).toEqual([first, second]);
+    expect([...new RuleTable(old).pages()]).toEqual([first]);
+    const large = new RuleTablePatch(old, UNCHANGED);
+    for (let entry = 0; entry < 1_000; entry++) large.addPage(entry, second!.url, false);
+    expect(large.finish()).toBeUndefined();
   });
 
   it('is not made of more notices, or rules for one name, than there is room for', () => {
