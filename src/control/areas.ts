@@ -1,5 +1,6 @@
 import { addAccessRoutes } from './access/access-routes.ts';
 import { addAppealRoutes } from './appeals/appeal-routes.ts';
+import { addAppealPages } from './appeals/pages/appeal-pages.ts';
 import { addDraftingRoutes } from './drafting/drafting-routes.ts';
 import { addEffectRoutes } from './effect/effect-routes.ts';
 import { addHealthRoutes } from './http/health-routes.ts';
@@ -24,6 +25,7 @@ export const AREAS: readonly Area[] = [
   addEffectRoutes,
   addPublicRegisterRoutes,
   addAppealRoutes,
+  addAppealPages,
   addReminderRoutes,
   addTakedownRoutes,
   addStatisticsRoutes,

@@ -112,6 +112,18 @@ export const PERMISSIONS = {
   'POST /v1/appeals/:reference/cure': ['appeals-reviewer'],
   'GET /v1/reminders': READERS,
 
+  // The same on pages for people
+  'GET /appeal': EVERYONE,
+  'POST /appeal': EVERYONE,
+  'GET /appeal/form': EVERYONE,
+  'POST /appeal/form': EVERYONE,
+  'GET /appeal/status': EVERYONE,
+  'POST /appeal/status': EVERYONE,
+  'GET /appeal/message': EVERYONE,
+  'POST /appeal/message': EVERYONE,
+  'GET /appeal/withdraw': EVERYONE,
+  'POST /appeal/withdraw': EVERYONE,
+
   // Takedowns at the source
   'GET /v1/takedowns': READERS,
   'POST /v1/takedowns': STAFF,

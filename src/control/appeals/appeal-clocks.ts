@@ -9,20 +9,35 @@ const ERASE_AFTER_DAYS = 365;
 export type Deadlines = Pick<AppealRecord, 'acknowledgeBySeconds' | 'assessBySeconds' | 'decideBySeconds'>;
 
 /** Returns by when an appeal is to be acknowledged, assessed and decided. */
-export function computeDeadlines({ appeals }: Pack, filedSeconds: number): Deadlines {
-  const decideSeconds = appeals.decideWithinDays * DAY_SECONDS;
-  const { assessWithinDays } = appeals;
-  const assessSeconds = assessWithinDays === undefined ? Math.floor(decideSeconds / 2) : assessWithinDays * DAY_SECONDS;
+export function computeDeadlines(pack: Pack, filedSeconds: number): Deadlines {
+  const { acknowledgeWithinDays, decideWithinDays } = pack.appeals;
   return {
-    acknowledgeBySeconds: filedSeconds + appeals.acknowledgeWithinDays * DAY_SECONDS,
-    assessBySeconds: filedSeconds + assessSeconds,
-    decideBySeconds: filedSeconds + decideSeconds,
+    acknowledgeBySeconds: filedSeconds + acknowledgeWithinDays * DAY_SECONDS,
+    assessBySeconds: filedSeconds + assessWithinSeconds(pack),
+    decideBySeconds: filedSeconds + decideWithinDays * DAY_SECONDS,
   };
 }
 
-/** Whether an appeal comes after the time for filing, which counts from when the notice took effect. */
-export function isLate({ appeals }: Pack, effectiveSeconds: number, filedSeconds: number): boolean {
-  return filedSeconds > effectiveSeconds + appeals.fileWithinDays * DAY_SECONDS;
+/** Returns until when an appeal is in time, which counts from when the notice took effect. */
+export function computeFileBy({ appeals }: Pack, effectiveSeconds: number): number {
+  return effectiveSeconds + appeals.fileWithinDays * DAY_SECONDS;
+}
+
+/** Whether an appeal comes after the time for filing. */
+export function isLate(pack: Pack, effectiveSeconds: number, filedSeconds: number): boolean {
+  return filedSeconds > computeFileBy(pack, effectiveSeconds);
+}
+
+/** Returns how many days after it is closed the personal data of an appeal is erased. */
+export function eraseAfterDays({ appeals }: Pack): number {
+  return appeals.eraseContactAfterDays ?? ERASE_AFTER_DAYS;
+}
+
+/** Returns how many seconds after its filing an appeal is to be taken up. */
+export function assessWithinSeconds({ appeals }: Pack): number {
+  const { assessWithinDays, decideWithinDays } = appeals;
+  if (assessWithinDays !== undefined) return assessWithinDays * DAY_SECONDS;
+  return Math.floor((decideWithinDays * DAY_SECONDS) / 2);
 }
 
 /** Returns by when a release must have effect. */
@@ -31,6 +46,6 @@ export function computeReleaseBy({ appeals }: Pack, decidedSeconds: number): num
 }
 
 /** Returns when the personal data of an appeal that closes now is to be erased. */
-export function computeEraseAfter({ appeals }: Pack, closedSeconds: number): number {
-  return closedSeconds + (appeals.eraseContactAfterDays ?? ERASE_AFTER_DAYS) * DAY_SECONDS;
+export function computeEraseAfter(pack: Pack, closedSeconds: number): number {
+  return closedSeconds + eraseAfterDays(pack) * DAY_SECONDS;
 }

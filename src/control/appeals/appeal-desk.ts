@@ -17,6 +17,16 @@ export interface AppealDesk {
 export const EVENTS_MAX = 1000;
 const SEQUENCE_DIGITS = 6;
 
+/** Reads the pack before the transaction, which is no time for files. */
+export function readPack({ trust }: ControlServices): (call: { readonly nowSeconds: number }) => Promise<Pack> {
+  return async ({ nowSeconds }) => (await trust.read(nowSeconds)).pack;
+}
+
+/** What the trail of changes calls an appeal. */
+export function subjectOf({ id }: AppealRecord): string {
+  return `appeals/${id}`;
+}
+
 /** Whether someone is of the regulator's staff at an authority. */
 export function isStaffOf(actor: Actor, authority: string): boolean {
   return actor.authority === authority && STAFF.some((role) => actor.roles.has(role));

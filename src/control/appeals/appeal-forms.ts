@@ -1,13 +1,15 @@
 import { z } from 'zod';
 import { canonicalName, digest, entryId, instant, language, slug, text } from '../../register/fields.ts';
 
+/** Most characters of a reference of a notice. */
+export const NOTICE_MAX_LENGTH = 120;
 /** Most characters of what an appellant may say. */
 export const GROUNDS_MAX_LENGTH = 8000;
-const MESSAGE_MAX_LENGTH = 4000;
+export const MESSAGE_MAX_LENGTH = 4000;
 /** A statement has room for reasons of 8000 characters, and the appeal is named before them. */
 const REASONS_MAX_LENGTH = 7000;
-const NAME_MAX_LENGTH = 2048;
-const ENTRIES_MAX = 100;
+export const NAME_MAX_LENGTH = 2048;
+export const ENTRIES_MAX = 100;
 
 /** Why someone may appeal: her site, her access, her network. */
 export const STANDINGS = ['owner', 'user', 'isp'] as const;
@@ -22,7 +24,7 @@ const words = (max: number) =>
 
 /** How an appeal is filed. An e-mail address is never needed; `website` is a trap for programs that fill in every field. */
 export const filingForm = z.strictObject({
-  notice: text(120),
+  notice: text(NOTICE_MAX_LENGTH),
   entries: z.array(text(NAME_MAX_LENGTH)).min(1).max(ENTRIES_MAX).optional(),
   standing: z.enum(STANDINGS),
   grounds: words(GROUNDS_MAX_LENGTH),

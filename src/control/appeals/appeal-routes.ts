@@ -5,7 +5,7 @@ import type { Actor } from '../access/roles.ts';
 import { type AddRoute, type AuditNote, type Call, cutPage, type Outcome, pageOf, pageQuery } from '../http/route.ts';
 import type { ControlServices } from '../services.ts';
 import type { AppealRecord } from '../store.ts';
-import { type AppealDesk, readAppeal } from './appeal-desk.ts';
+import { type AppealDesk, readAppeal, readPack, subjectOf } from './appeal-desk.ts';
 import {
   type Appeal,
   acknowledgeForm,
@@ -23,8 +23,8 @@ import {
   withdrawForm,
 } from './appeal-forms.ts';
 import { listAppeal, type Viewer, viewAppeal } from './appeal-view.ts';
-import { identifyViewer, postMessage, withdrawAppeal } from './appellant-acts.ts';
-import { fileAppeal } from './file-appeal.ts';
+import { identifyViewer, MESSAGE_LIMIT, postMessage, withdrawAppeal } from './appellant-acts.ts';
+import { FILING_LIMIT, fileAppeal } from './file-appeal.ts';
 import {
   type Act,
   acknowledgeAppeal,
@@ -36,11 +36,6 @@ import {
 } from './hear-appeal.ts';
 
 const TAG = 'Appeals';
-const HOUR_SECONDS = 3600;
-
-/** A network may stand behind one address: a few appeals an hour are nobody's flood. */
-const FILING_LIMIT = { max: 10, windowSeconds: HOUR_SECONDS };
-const MESSAGE_LIMIT = { max: 60, windowSeconds: HOUR_SECONDS };
 
 type AnyCall = Pick<Call<unknown, unknown, unknown>, 'tables' | 'nowSeconds' | 'actor' | 'ifMatch' | 'headers'>;
 
@@ -54,11 +49,6 @@ export function addAppealRoutes(add: AddRoute, services: ControlServices): void 
 }
 
 type OpenDesk = (call: Pick<AnyCall, 'tables' | 'nowSeconds'>, pack: Pack) => AppealDesk;
-
-/** Reads the pack before the transaction, which is no time for files. */
-function readPack({ trust }: ControlServices): (call: { readonly nowSeconds: number }) => Promise<Pack> {
-  return async ({ nowSeconds }) => (await trust.read(nowSeconds)).pack;
-}
 
 function addFiling(add: AddRoute, services: ControlServices, open: OpenDesk): void {
   add({
@@ -196,10 +186,6 @@ async function answer(
 ): Promise<Outcome<Appeal>> {
   const body = await viewAppeal(tables, services.register, appeal, nowSeconds, viewer);
   return { body, version: appeal.version, audit };
-}
-
-function subjectOf({ id }: AppealRecord): string {
-  return `appeals/${id}`;
 }
 
 /** Auditors and administrators see all, staff those of their own authority. */

@@ -27,6 +27,16 @@ export function isOpen({ state }: Pick<AppealRecord, 'state'>): boolean {
   return state !== 'decided' && state !== 'withdrawn';
 }
 
+/** Whether its appellant can still write in an appeal, or withdraw it. */
+export function canAppellant(appeal: AppealRecord, action: 'message' | 'withdraw'): boolean {
+  return ALLOWED[action].includes(appeal.state) && !isErased(appeal);
+}
+
+/** Whether the personal data of an appeal was erased, which is some time after it closed. */
+function isErased(appeal: AppealRecord): boolean {
+  return !isOpen(appeal) && appeal.eraseAfterSeconds === null;
+}
+
 /**
  * Requires that something can be done with an appeal as it stands.
  *
@@ -41,7 +51,7 @@ export function requireAction(appeal: AppealRecord, action: AppealAction): void 
     );
   }
   if (action === 'cure') requireCurePending(appeal);
-  if (action === 'message' && state === 'decided' && appeal.eraseAfterSeconds === null) {
+  if (action === 'message' && isErased(appeal)) {
     throw new WartaError('appeal-state', `appeal ${id} is closed and its personal data erased: file a new appeal`);
   }
 }

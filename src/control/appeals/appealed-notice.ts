@@ -12,14 +12,20 @@ const DIGEST = /^[0-9a-f]{64}$/;
  * @throws {WartaError} `not-found`; `conflict` when several notices have the reference.
  */
 export function findNamedNotice(register: RegisterView, named: string): PlacedNotice {
-  const found = DIGEST.test(named) ? [register.findNotice(named)] : findByReference(register, named.trim());
-  const [notice, another] = found.filter((one) => one !== undefined);
+  const found = listNamedNotices(register, named);
+  const [notice, another] = found;
   if (notice === undefined) {
     throw new WartaError('not-found', 'the register has no such notice: give its reference as the block page shows it');
   }
   if (another === undefined) return notice;
-  const ids = found.slice(0, 8).map((one) => one!.verified.id);
+  const ids = found.slice(0, 8).map(({ verified }) => verified.id);
   throw new WartaError('conflict', `several notices have that reference: give the id of one, ${ids.join(' or ')}`);
+}
+
+/** Lists the notices that someone may mean by an id or a reference: none, one, or several with one reference. */
+export function listNamedNotices(register: RegisterView, named: string): PlacedNotice[] {
+  const found = DIGEST.test(named) ? [register.findNotice(named)] : findByReference(register, named.trim());
+  return found.filter((one) => one !== undefined);
 }
 
 /** The reference is unique within an authority at best; there are few authorities. */

@@ -1,6 +1,7 @@
 import type { z } from 'zod';
 import { WartaError } from '../../base/errors.ts';
 import type { Actor } from '../access/roles.ts';
+import type { RouteLimit } from '../http/route.ts';
 import type { AppealRecord } from '../store.ts';
 import { computeEraseAfter } from './appeal-clocks.ts';
 import { type AppealDesk, isStaffOf, readAppealedNotice, recordEvent } from './appeal-desk.ts';
@@ -10,9 +11,19 @@ import { requireAction } from './appeal-states.ts';
 import { INTERNAL, type Viewer } from './appeal-view.ts';
 import { refuseSealedNames } from './sealed-names.ts';
 
+/** How often one address may write messages. */
+export const MESSAGE_LIMIT: RouteLimit = { max: 60, windowSeconds: 3600, shared: true };
+
 /** Most messages that an appellant can write, and most of both sides: she cannot take staff's room. */
 export const MESSAGES_MAX = 100;
 const ALL_MESSAGES_MAX = 500;
+
+/** An appeal has so many messages that it takes no more. */
+export class MessagesFull extends WartaError {
+  constructor({ id }: AppealRecord) {
+    super('request-limited', `appeal ${id} takes no more messages`);
+  }
+}
 
 /**
  * Finds out who looks at an appeal or writes in it: its appellant by the secret, staff of the notice's authority, or anyone.
@@ -54,7 +65,7 @@ export async function postMessage(
     viewer === 'appellant'
       ? (await tables.appealEvents.count({ ...messages, actor: 'appellant' })) >= MESSAGES_MAX
       : (await tables.appealEvents.count(messages)) >= ALL_MESSAGES_MAX;
-  if (isFull) throw new WartaError('request-limited', `appeal ${appeal.id} takes no more messages`);
+  if (isFull) throw new MessagesFull(appeal);
   if (audience === 'public') refuseSealed(desk, appeal, text);
   await recordEvent(desk, appeal.id, {
     actor: viewer === 'appellant' ? 'appellant' : actor.id,

@@ -1,5 +1,6 @@
 import { WartaError } from '../../base/errors.ts';
 import { ProblemError } from '../http/problem.ts';
+import type { RouteLimit } from '../http/route.ts';
 import type { AppealRecord, Tables } from '../store.ts';
 import type { PlacedNotice } from '../view/register-view.ts';
 import { computeDeadlines, isLate } from './appeal-clocks.ts';
@@ -19,6 +20,20 @@ export interface AppealBounds {
 }
 
 export const APPEAL_BOUNDS: AppealBounds = { unacknowledged: 2000, openPerNotice: 50 };
+
+/** How often one address may file. A network may stand behind one: a few appeals an hour are nobody's flood. */
+export const FILING_LIMIT: RouteLimit = { max: 10, windowSeconds: 3600, shared: true };
+
+/** A filing that is in order and not taken all the same. */
+export class FilingRefused extends WartaError {
+  /** The appeal that is being heard on the same grounds; absent when too many appeals wait. */
+  readonly same?: string;
+
+  constructor(code: 'conflict' | 'request-limited', message: string, same?: string) {
+    super(code, message);
+    this.same = same;
+  }
+}
 
 /** An appeal as it was filed. */
 export interface FiledAppeal {
@@ -113,7 +128,8 @@ async function requireNewGrounds(tables: Tables, { verified }: PlacedNotice, { g
     const page: AppealRecord[] = await tables.appeals.list({ where, limit: 100, after });
     const same = page.find((appeal) => foldText(appeal.grounds) === foldText(grounds));
     if (same !== undefined) {
-      throw new WartaError('conflict', `an appeal on the same grounds is being heard as ${same.id}: follow that one`);
+      const message = `an appeal on the same grounds is being heard as ${same.id}: follow that one`;
+      throw new FilingRefused('conflict', message, same.id);
     }
     after = page.length < 100 ? undefined : page.at(-1);
   } while (after !== undefined);
@@ -137,7 +153,7 @@ async function requireRoom(
   const open = await tables.appeals.count({ noticeId: verified.id, standing, state: { in: OPEN_STATES } });
   const waiting = open < bounds.openPerNotice ? await tables.appeals.count({ state: 'filed' }) : bounds.unacknowledged;
   if (waiting < bounds.unacknowledged) return;
-  throw new WartaError(
+  throw new FilingRefused(
     'request-limited',
     `too many appeals wait to be heard: try again later, or write to ${verified.statement.redress.contacts.join(', ')}`,
   );

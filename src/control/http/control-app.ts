@@ -9,8 +9,8 @@ import { type Actor, ANYONE, type Role } from '../access/roles.ts';
 import type { ControlServices } from '../services.ts';
 import { describeApi } from './api-description.ts';
 import { takeJsonBodies } from './json-body.ts';
-import { describeProblem, describeStatus, sendProblem } from './problem.ts';
-import { type AddRoute, BODY_MAX_BYTES, createAddRoute } from './route.ts';
+import { addProblemHeaders, describeProblem, describeStatus, sendProblem } from './problem.ts';
+import { type AddRoute, BODY_MAX_BYTES, createAddRoute, send } from './route.ts';
 
 /** Finds out who a request comes from, by its `Authorization` header. */
 export type Authenticate = (authorization: string, request: FastifyRequest) => Promise<Actor>;
@@ -87,10 +87,11 @@ export function createControlApp(options: ControlAppOptions): FastifyInstance {
   });
   app.setValidatorCompiler(validatorCompiler);
   app.setSerializerCompiler(serializerCompiler);
-  app.setErrorHandler((error, _request, reply) => {
+  app.setErrorHandler(async (error, request, reply) => {
     const problem = describeProblem(error);
     if (problem.status >= 500) onFault(error);
-    return sendProblem(reply, problem);
+    const page = await request.routeOptions.config.composeRefusal?.(request, problem, error).catch(onFault);
+    return page ? send(addProblemHeaders(reply, problem), page) : sendProblem(reply, problem);
   });
   app.setNotFoundHandler((_request, reply) => {
     return sendProblem(reply, describeProblem(new WartaError('not-found', 'there is no such route')));
@@ -98,6 +99,7 @@ export function createControlApp(options: ControlAppOptions): FastifyInstance {
   takeJsonBodies(app);
   app.decorateRequest('actor');
   app.decorateRequest('role');
+  app.decorateRequest('fields');
   const closing = prepareClosing(app, timeouts.closeMillis);
   app.addHook('onRequest', async (request, reply) => {
     reply.headers(SECURITY_HEADERS);

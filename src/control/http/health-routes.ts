@@ -50,6 +50,7 @@ const packParts = z.object({
     decideWithinDays: z.int(),
     releaseWithinHours: z.int(),
     eraseContactAfterDays: z.int().optional(),
+    formUrl: z.string().optional(),
   }),
   reviews: z.object({ stayOverdue: z.boolean() }).optional(),
   help: z.record(z.string(), z.array(z.object({ title: z.string(), url: z.string() }))),

@@ -53,7 +53,7 @@ export async function keepAnswer(
 }
 
 function readKey(request: FastifyRequest): KeyedRequest | undefined {
-  const { 'idempotency-key': key } = request.headers;
+  const { 'idempotency-key': key = request.fields?.key } = request.headers;
   if (request.method !== 'POST' || key === undefined) return undefined;
   if (typeof key !== 'string' || !KEY.test(key)) {
     throw new WartaError('request-invalid', 'Idempotency-Key: write 16 to 255 printable characters, such as a UUID');

@@ -124,10 +124,15 @@ function compose(status: number, code: string, detail: string, errors?: readonly
 /** A fault of the server's own. */
 const FAULT = compose(500, 'fault', 'a fault of the server: try again, and tell its operator if it goes on');
 
+/** Adds the header fields that a refusal has in whatever form it is told. */
+export function addProblemHeaders(reply: FastifyReply, { status }: Problem): FastifyReply {
+  if (status === 401) reply.header('www-authenticate', 'Bearer');
+  if (status === 503) reply.header('retry-after', '5');
+  return reply.removeHeader('etag').header('cache-control', 'no-store');
+}
+
 /** Answers with a problem. */
 export function sendProblem(reply: FastifyReply, problem: Problem): FastifyReply {
-  if (problem.status === 401) reply.header('www-authenticate', 'Bearer');
-  if (problem.status === 503) reply.header('retry-after', '5');
-  reply.removeHeader('etag').header('cache-control', 'no-store');
+  addProblemHeaders(reply, problem);
   return reply.code(problem.status).type('application/problem+json').serializer(JSON.stringify).send(problem);
 }

@@ -6,13 +6,21 @@ import type { RouteName } from '../access/permissions.ts';
 import type { Actor, Role } from '../access/roles.ts';
 import type { ControlServices } from '../services.ts';
 import type { Collection, Tables } from '../store.ts';
+import { type FormFields, takeFormBodies } from './form-body.ts';
 import { findAnswer, type GivenAnswer, keepAnswer } from './idempotency.ts';
+import type { Problem } from './problem.ts';
 
 declare module 'fastify' {
   interface FastifyRequest {
     /** Who asks, and by which role the route was allowed. */
     actor: Actor;
     role: Role;
+    /** What was filled in, of a route that takes a form. */
+    fields?: FormFields;
+  }
+  interface FastifyContextConfig {
+    /** Composes the page that tells a refusal, of a route that answers pages. */
+    composeRefusal?: (request: FastifyRequest, problem: Problem, error: unknown) => Promise<GivenAnswer>;
   }
 }
 
@@ -28,6 +36,8 @@ export interface Call<P, Q, B> {
   readonly headers: Readonly<Record<string, string | string[] | undefined>>;
   /** Version of `If-Match`, when one was given. */
   readonly ifMatch?: number;
+  /** What was filled in, of a route that takes a form; nothing otherwise. */
+  readonly fields: FormFields;
   readonly nowSeconds: number;
   /** The transaction of this request; read-only for a GET. */
   readonly tables: Tables;
@@ -60,6 +70,15 @@ export interface Outcome<R> {
 export interface RouteLimit {
   readonly max: number;
   readonly windowSeconds: number;
+  /** Counts all routes that are given this object together. */
+  readonly shared?: true;
+}
+
+/** A request that was refused, as far as it was read. */
+export interface RefusedCall
+  extends Pick<Call<unknown, unknown, unknown>, 'query' | 'headers' | 'fields' | 'nowSeconds'> {
+  readonly problem: Problem;
+  readonly error: unknown;
 }
 
 /** A route of the control API. Types of what comes in follow from the schemas. */
@@ -82,7 +101,16 @@ export interface RouteSpec<
   readonly status?: number;
   /** Takes bodies of these content types as bytes (`call.body` is a Buffer then). */
   readonly raw?: { readonly types: readonly string[]; readonly maxBytes: number };
+  /** Takes a form instead of JSON. A field `key` of it counts as the `Idempotency-Key`, which no browser sends. */
+  readonly form?: { readonly maxBytes: number };
+  /**
+   * Set for a page for people, which is not described as a part of the API. `refuse` composes the page that tells why
+   * something was not done; what had been changed by then is undone already.
+   */
+  readonly page?: { refuse(refused: RefusedCall): Promise<Outcome<string>> };
   readonly limit?: RouteLimit;
+  /** Set for a POST that changes nothing, and is one so that what it carries is in no URL. */
+  readonly changesNothing?: true;
   /** Set for a GET that is answered without the store, and so even when that is down; `call.tables` is of no use then. */
   readonly storeless?: true;
   /**
@@ -112,16 +140,26 @@ type AnySpec = RouteSpec<z.ZodType, z.ZodType, z.ZodType, z.ZodType, unknown>;
 
 /** Returns what adds routes to `app`. */
 export function createAddRoute(app: FastifyInstance, services: ControlServices): AddRoute {
+  const limiters = new WeakMap<RouteLimit, ReturnType<FastifyInstance['rateLimit']>>();
+  const limiterOf = (limit: RouteLimit) => {
+    const known = limit.shared && limiters.get(limit);
+    const limiter = known ?? app.rateLimit({ max: limit.max, timeWindow: limit.windowSeconds * 1000 });
+    limiters.set(limit, limiter);
+    return limiter;
+  };
   return (given) => {
     const spec = given as unknown as AnySpec;
     const [method, url] = spec.route.split(' ') as [HTTPMethods, string];
     app.register(async (scope) => {
       if (spec.raw !== undefined) takeBytes(scope, spec.raw.types);
+      if (spec.form !== undefined) takeFormBodies(scope);
       scope.route({
         method,
         url,
-        bodyLimit: spec.raw?.maxBytes ?? BODY_MAX_BYTES,
-        config: composeConfig(spec),
+        bodyLimit: (spec.raw ?? spec.form)?.maxBytes ?? BODY_MAX_BYTES,
+        config: spec.page === undefined ? {} : { composeRefusal: createRefusal(spec, services) },
+        // A form is read before it is counted, so that the page that refuses it has what was filled in.
+        ...(spec.limit && { [spec.form === undefined ? 'onRequest' : 'preHandler']: limiterOf(spec.limit) }),
         schema: composeSchema(spec),
         handler: (request, reply) => serve(spec, services, request, reply),
       });
@@ -134,16 +172,22 @@ function takeBytes(scope: FastifyInstance, types: readonly string[]): void {
   scope.addContentTypeParser([...types], { parseAs: 'buffer' }, (_request, body, done) => done(null, body));
 }
 
-function composeConfig({ limit }: AnySpec): object {
-  return limit === undefined ? {} : { rateLimit: { max: limit.max, timeWindow: limit.windowSeconds * 1000 } };
+function createRefusal(spec: AnySpec, { clock }: ControlServices) {
+  return async (request: FastifyRequest, problem: Problem, error: unknown): Promise<GivenAnswer> => {
+    const { query, headers, fields = {} } = request;
+    const nowSeconds = Math.floor(clock.wallMillis() / 1000);
+    const page = await spec.page!.refuse({ problem, error, query, headers, fields, nowSeconds });
+    return composeAnswer(spec, { ...page, status: problem.status });
+  };
 }
 
 /** What nobody asked for is refused: a misspelt parameter that is passed over would filter nothing. */
-function composeSchema({ route, summary, tag, params, query, body, response, status, raw }: AnySpec) {
+function composeSchema({ route, summary, tag, params, query, body, response, status, raw, page }: AnySpec) {
   const takesBody = !route.startsWith('GET ');
   return {
     summary,
     tags: [tag],
+    ...(page && { hide: true }),
     ...(params && { params }),
     querystring: query instanceof z.ZodObject ? query.strict() : (query ?? z.strictObject({})),
     ...(raw !== undefined && { consumes: [...raw.types] }),
@@ -152,7 +196,7 @@ function composeSchema({ route, summary, tag, params, query, body, response, sta
   };
 }
 
-/** Runs a handler: a GET on one state of the store, anything else in one transaction with its trace in the audit trail. */
+/** Runs a handler: what only reads on one state of the store, anything else in one transaction with its trace in the audit trail. */
 async function serve(spec: AnySpec, services: ControlServices, request: FastifyRequest, reply: FastifyReply) {
   refuseHidden(request.params, 'path');
   refuseHidden(request.query, 'query');
@@ -168,6 +212,7 @@ async function serve(spec: AnySpec, services: ControlServices, request: FastifyR
     body: request.body,
     headers: request.headers,
     ifMatch: parseIfMatch(request.headers['if-match']),
+    fields: request.fields ?? {},
     nowSeconds,
   };
   const prepared = await spec.prepare?.(early);
@@ -176,7 +221,7 @@ async function serve(spec: AnySpec, services: ControlServices, request: FastifyR
     tables,
     afterCommit: (act) => acts.push(act),
   });
-  if (request.method === 'GET' || request.method === 'HEAD') {
+  if (request.method === 'GET' || request.method === 'HEAD' || spec.changesNothing) {
     const read = (tables: Tables) => spec.handle(call(tables), prepared);
     return send(reply, composeAnswer(spec, await (spec.storeless ? read(NO_TABLES) : store.read(read))));
   }
@@ -257,7 +302,8 @@ function composeAnswer(spec: AnySpec, outcome: Outcome<unknown>): GivenAnswer {
   return { status, headers, body: JSON.stringify(isPromised ? z.encode(spec.response!, body) : body) };
 }
 
-function send(reply: FastifyReply, { status, headers, body }: GivenAnswer) {
+/** Sends an answer as it was composed. */
+export function send(reply: FastifyReply, { status, headers, body }: GivenAnswer): FastifyReply {
   return reply.headers(headers).code(status).send(body);
 }
 
@@ -292,6 +338,11 @@ export function requireMatch({ ifMatch }: { ifMatch?: number }, record: { versio
 const HIDDEN =
   /[[\p{Cc}--[\t\n\r]]\p{Bidi_Control}\p{Zl}\p{Zp}[\p{Default_Ignorable_Code_Point}--[\u200c\u200d\ufe00-\ufe0f]]\ufff9-\ufffb]/v;
 
+/** Whether text reads otherwise than it is. */
+export function hasHidden(text: string): boolean {
+  return HIDDEN.test(text) || !text.isWellFormed();
+}
+
 const PATH_MAX_LENGTH = 100;
 
 /**
@@ -301,7 +352,7 @@ const PATH_MAX_LENGTH = 100;
  */
 function refuseHidden(value: unknown, path: string): void {
   if (typeof value === 'string') {
-    if (HIDDEN.test(value) || !value.isWellFormed()) {
+    if (hasHidden(value)) {
       throw new WartaError('request-invalid', `${path}: has control characters, or characters that do not show`);
     }
   } else if (typeof value === 'object' && value !== null && !(value instanceof Uint8Array)) {

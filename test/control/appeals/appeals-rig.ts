@@ -4,6 +4,7 @@ import type { FastifyInstance } from 'fastify';
 import { pino } from 'pino';
 import { type Actor, ANYONE, type PersonalRole } from '../../../src/control/access/roles.ts';
 import { addAppealRoutes } from '../../../src/control/appeals/appeal-routes.ts';
+import { addAppealPages } from '../../../src/control/appeals/pages/appeal-pages.ts';
 import { createControlApp } from '../../../src/control/http/control-app.ts';
 import { addPublicRegisterRoutes } from '../../../src/control/public-register/public-register-routes.ts';
 import { addReminderRoutes } from '../../../src/control/reviews/reminder-routes.ts';
@@ -93,12 +94,13 @@ export class AppealsRig {
     };
     this.app = createControlApp({
       services: this.services,
-      areas: [addAppealRoutes, addPublicRegisterRoutes, addReminderRoutes, addTakedownRoutes],
+      areas: [addAppealRoutes, addAppealPages, addPublicRegisterRoutes, addReminderRoutes, addTakedownRoutes],
       authenticate: async (authorization) => {
         const person = authorization.replace('Bearer ', '');
         return person === 'public' ? ANYONE : actorOf(person);
       },
       onFault: (error) => void this.faults.push(error),
+      trustedProxies: 1, // so that a browser can come from more than one address
     });
   }
 
