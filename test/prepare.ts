@@ -2,18 +2,27 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { chmodSync, existsSync, mkdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
+import { findNamespaceFault } from './support/namespaces.ts';
 import { hasPostgres } from './support/postgres.ts';
 import { hasProgram } from './support/programs.ts';
 import { TOP_SITES_FILE, TOP_SITES_FOLDER } from './support/top-sites.ts';
 
 /** Programs that tests run, with the Debian package of each and the suites that do without it when it is missing. */
 const PROGRAMS = [
-  { program: 'unbound', debianPackage: 'unbound', suites: 'interop/real-upstreams' },
+  { program: 'unbound', debianPackage: 'unbound', suites: 'interop/real-upstreams, namespaces' },
   { program: 'named', debianPackage: 'bind9', suites: 'interop/real-upstreams, interop/edns-battery' },
-  { program: 'dig', debianPackage: 'bind9-dnsutils', suites: 'interop/edns-battery, real-upstreams, listeners' },
-  { program: 'kdig', debianPackage: 'knot-dnsutils', suites: 'interop/second-parsers, interop/encrypted-programs' },
-  { program: 'curl', debianPackage: 'curl', suites: 'interop/encrypted-programs' },
-  { program: 'openssl', debianPackage: 'openssl', suites: 'resolver and interop, all of encrypted' },
+  {
+    program: 'dig',
+    debianPackage: 'bind9-dnsutils',
+    suites: 'interop/edns-battery, real-upstreams, listeners; namespaces',
+  },
+  { program: 'kdig', debianPackage: 'knot-dnsutils', suites: 'interop/second-parsers, encrypted-programs; namespaces' },
+  { program: 'curl', debianPackage: 'curl', suites: 'interop/encrypted-programs, gateway/http, https; namespaces' },
+  { program: 'openssl', debianPackage: 'openssl', suites: 'resolver and interop, all of encrypted; namespaces' },
+  { program: 'nginx', debianPackage: 'nginx-light', suites: 'gateway/http, namespaces' },
+  { program: 'ip', debianPackage: 'iproute2', suites: 'namespaces' },
+  { program: 'setpriv', debianPackage: 'util-linux', suites: 'namespaces' },
+  { program: 'mount', debianPackage: 'mount', suites: 'namespaces' },
   { program: 'drill', debianPackage: 'ldnsutils', suites: 'interop/second-parsers' },
   { program: 'dnsperf', debianPackage: 'dnsperf', suites: 'interop/real-upstreams' },
   { program: 'go', debianPackage: 'golang-go', suites: 'interop/go-log' },
@@ -59,6 +68,9 @@ export function prepare(): string[] {
     ({ program, debianPackage, suites }) =>
       `${program} is missing (Debian package ${debianPackage}): without it these are skipped: ${suites}`,
   );
+  const namespaceFault = findNamespaceFault();
+  if (namespaceFault !== undefined)
+    missing.push(`no network namespaces here, namespaces is skipped: ${namespaceFault}`);
   const fault = obtainTopSites();
   if (fault !== undefined)
     missing.push(`${TOP_SITES.spec} is missing (${fault}): part of interop/real-list is skipped`);

@@ -1,5 +1,6 @@
 import { type Command, Option } from 'commander';
 import type { AuditRegister } from '../audit/audit-register.ts';
+import { describePageRule } from '../audit/coverage-description.ts';
 import { diffRegister, type RuleChange } from '../audit/diff.ts';
 import { type Finding, SEVERITIES, type Severity } from '../audit/finding.ts';
 import { findInObserved, parseObserved } from '../audit/observed-names.ts';
@@ -26,7 +27,7 @@ import {
 import { registerProbeCommand } from './audit-probe-command.ts';
 import { registerProofCommands } from './audit-proof-command.ts';
 import { describeFindings, describeVerification, selectFindings } from './audit-report.ts';
-import { listSome } from './notice-report.ts';
+import { describeKinds, listSome } from './notice-report.ts';
 import { composeRows, countOf, printJson, readInput } from './output.ts';
 
 const MINUTE_SECONDS = 60;
@@ -109,7 +110,7 @@ async function replay(options: ReplayOptions): Promise<void> {
       progress.update('entries', done, total),
     );
     progress.done();
-    const counts = { ruleCount: 0, refused: 0 };
+    const counts = { ruleCount: 0, redirects: 0, pages: 0, httpOnlyPages: 0, refused: 0 };
     const lines = options.json ? composeDocument(register, replayed, counts) : composeRules(replayed, options, counts);
     await writeLines(lines, options.out);
     if (options.json && options.out === undefined) return;
@@ -122,6 +123,10 @@ async function replay(options: ReplayOptions): Promise<void> {
 
 interface RuleCounts {
   ruleCount: number;
+  redirects: number;
+  pages: number;
+  /** Pages to whose hosts HTTPS passes. */
+  httpOnlyPages: number;
   refused: number;
 }
 
@@ -151,12 +156,16 @@ function describeReplay({
   heartbeatsPassedOver,
   rulesDigest,
   ruleCount,
+  redirects,
+  pages,
+  httpOnlyPages,
   refused,
   sealedUnread,
 }: ReturnType<typeof summarise>): string {
   const sealed = sealedUnread === 0 ? '' : `, ${countOf(sealedUnread, 'sealed notice')} not at hand`;
   return composeRows([
     ['in force', `${countOf(ruleCount, 'rule')} for ${licensee} at ${at}${sealed}`],
+    ...describeKinds({ redirects, pages, httpOnlyPages }),
     ['refused', `${countOf(refused, 'entry', 'entries')} by the guard-rails`],
     ['log', `${countOf(treeSize, 'leaf', 'leaves')}; ${describePassedOver(heartbeatsPassedOver)}`],
     ['digest', `${rulesDigest} (as a receipt of these leaves, folded at this second, has it)`],
@@ -167,7 +176,7 @@ function describePassedOver(heartbeats: number): string {
   return `${countOf(heartbeats, 'heartbeat')} passed over, as none decides a rule (audit verify checks them)`;
 }
 
-const CSV_HEADER = 'name,scope,exclusions,notice,noticeId,entry,notBefore,notAfter';
+const CSV_HEADER = 'name,scope,exclusions,notice,noticeId,entry,notBefore,notAfter,action,query,https,url';
 
 /** Yields the rules as CSV or as JSON lines. */
 function* composeRules(replayed: Replay, { lines }: { lines?: boolean }, counts: RuleCounts): Generator<string> {
@@ -175,7 +184,7 @@ function* composeRules(replayed: Replay, { lines }: { lines?: boolean }, counts:
   for (const rule of countRules(replayed, counts)) yield lines ? JSON.stringify(rule) : composeCsv(rule);
 }
 
-/** Composes a line; no value can hold a comma, a quote or a line feed. */
+/** Composes a line; no value but the address of a page can hold a comma, and none a line feed. */
 function composeCsv({
   name,
   scope,
@@ -185,8 +194,13 @@ function composeCsv({
   entry,
   notBefore,
   notAfter = '',
+  action,
+  query,
+  https,
+  url = '',
 }: ReplayedRule): string {
-  return `${name},${scope},${exclusions.join(' ')},${notice},${noticeId},${entry},${notBefore},${notAfter}`;
+  const rule = `${name},${scope},${exclusions.join(' ')},${notice},${noticeId},${entry},${notBefore},${notAfter}`;
+  return `${rule},${action ?? ''},${query ?? ''},${https ?? ''},${/[,"]/.test(url) ? `"${url.replaceAll('"', '""')}"` : url}`;
 }
 
 /** Yields one JSON document, rule by rule: a million of them need not be held at once. */
@@ -206,6 +220,9 @@ function* countRules(replayed: Replay, counts: RuleCounts): Generator<ReplayedRu
   });
   for (const rule of rules) {
     counts.ruleCount++;
+    if (rule.action === 'redirect') counts.redirects++;
+    if (rule.url !== undefined) counts.pages++;
+    if (rule.https === 'passed') counts.httpOnlyPages++;
     yield rule;
   }
 }
@@ -241,11 +258,23 @@ function noteChange({ notice, statement, ...change }: RuleChange) {
 
 const CHANGE_STYLES = { added: 'red', removed: 'green', narrowed: 'green', widened: 'red' } as const;
 
-function describeChange({ change, name, scope, notice, reason, statement, exclusions }: RuleChange): string {
+function describeChange({
+  change,
+  name,
+  scope,
+  action,
+  notice,
+  reason,
+  statement,
+  exclusions,
+  ...page
+}: RuleChange): string {
   const by =
     statement === undefined ? 'by the clock' : `by ${statement.statement.type} ${statement.statement.reference}`;
   const except = exclusions === undefined ? '' : `, except ${exclusions.join(', ') || 'nothing'}`;
-  const what = `${scope.padEnd(7)}  ${name}${except}`;
+  const shown = page.url === undefined ? name : describePageRule(page);
+  const how = action === 'redirect' ? ', redirected' : '';
+  const what = `${scope.padEnd(7)}  ${shown}${how}${except}`;
   return `${paint(CHANGE_STYLES[change], change.padEnd(8))}  ${what}  (${notice.statement.reference}; ${reason}, ${by})`;
 }
 

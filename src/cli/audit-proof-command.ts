@@ -1,10 +1,11 @@
 import { Argument, type Command } from 'commander';
 import { type AuditRegister, NOBODY } from '../audit/audit-register.ts';
-import { describeCause, describeCoverage, describeUnread } from '../audit/coverage-description.ts';
+import { describeCause, describeCoverage, describePageRule, describeUnread } from '../audit/coverage-description.ts';
 import { composeDisclosure, DISCLOSURE_MAX_BYTES, openDisclosure } from '../audit/disclosure.ts';
 import { Effects } from '../audit/effects.ts';
 import { type Coverage, explainNames, type NameReport } from '../audit/explain-name.ts';
 import { checkNameProof, composeNameProof, PROOF_MAX_BYTES, type ProvenName } from '../audit/name-proof.ts';
+import { describePage, type PageRule } from '../audit/replay.ts';
 import { writeDurably } from '../base/durable-file.ts';
 import { WartaError } from '../base/errors.ts';
 import { paint } from '../base/terminal.ts';
@@ -123,7 +124,13 @@ function noteProof({
     at: formatInstant(atSeconds),
     notBefore: formatInstant(window.notBefore),
     notAfter: formatInstant(window.notAfter),
-    entry: { id: entry.id(0), name: entry.name(0), scope: entry.scope(0), annex: notice.statement.annex.digest },
+    entry: {
+      id: entry.id(0),
+      name: entry.name(0),
+      scope: entry.scope(0),
+      action: entry.action(0),
+      annex: notice.statement.annex.digest,
+    },
     notice: {
       id: notice.id,
       reference: notice.statement.reference,
@@ -205,6 +212,11 @@ function findEntry(entries: EntryTable, name: string, id: string | undefined): n
   throw new WartaError('annex-mismatch', `the annex has no entry ${id ?? ''} named ${name}`.replace('  ', ' '));
 }
 
+function describeShown({ name, action, ...page }: { name: string; action: string } & PageRule): string {
+  if (page.url !== undefined) return describePageRule(page);
+  return `${name}${action === 'redirect' ? ', redirected to the notice page' : ''}`;
+}
+
 /** `warta audit check-disclosure`. */
 async function checkDisclosure(file: string, options: AuditOptions & { isp?: string }): Promise<void> {
   await withRegister(options, ({ register }) => {
@@ -216,7 +228,8 @@ async function checkDisclosure(file: string, options: AuditOptions & { isp?: str
     const index = register.indexOf(notice.name);
     const { reference } = notice.statement;
     const why = causes.map((cause) => describeCause(reference, cause));
-    const shown = { id: entry.id(0), name: entry.name(0), scope: entry.scope(0), url: entry.urls.get(0) };
+    const page = describePage(notice, entry.urls.get(0));
+    const shown = { id: entry.id(0), name: entry.name(0), scope: entry.scope(0), action: entry.action(0), ...page };
     if (options.json) {
       const found = { id: notice.id, reference, index, signers: notice.signers };
       printJson({ holds: true, entry: shown, notice: found, inForce: causes.length === 0, why });
@@ -225,7 +238,7 @@ async function checkDisclosure(file: string, options: AuditOptions & { isp?: str
     const force = causes.length === 0 ? `in force at ${formatInstant(nowSeconds)}` : why.join('\n');
     console.log(
       composeRows([
-        ['entry', `${shown.id}: ${shown.scope} ${shown.url ?? shown.name}`],
+        ['entry', `${shown.id}: ${shown.scope} ${describeShown(shown)}`],
         ['notice', `${paint('cyan', reference)}, leaf ${index}, signed by ${notice.signers.join(', ')}`],
         ['id', notice.id],
         ['force', force],

@@ -4,7 +4,7 @@ import type { TimingSummary } from '../audit/timings.ts';
 import type { StatementNote, Verification } from '../audit/verify-register.ts';
 import { paint, type Style } from '../base/terminal.ts';
 import { formatInstant, NO_END_SECONDS } from '../register/time.ts';
-import { listSome } from './notice-report.ts';
+import { describeKinds, listSome } from './notice-report.ts';
 import { composeRows, countOf, escapeControls, type Row } from './output.ts';
 
 /** Verdicts shown of a register unless all are asked for. */
@@ -28,6 +28,7 @@ export function describeVerification(report: Verification, all: boolean): string
     ['witnesses', describeWitnesses(witnesses)],
     ['trust', describeTrust(trust)],
     ['statements', `${counts.good} good, ${bad}${unread}\n${types.join(', ')}`],
+    ...describeKinds(report.listed),
     ['outcome', report.sound ? paint('green', 'sound') : paint('red', 'NOT sound')],
   ];
   const lines = [verdicts, composeRows(rows)];
@@ -130,10 +131,14 @@ export function describeProof(proven: ProvenName): string {
   const bearing = others.map(
     (one) => `${one.statement.type} ${one.statement.reference}, leaf ${one.name.replace('#', '')}`,
   );
+  const redirected = entry.action(0) === 'redirect' ? ', redirected to the notice page' : '';
   const rows: Row[] = [
     ['name', paint('bold', name)],
     ['blocked', `for ${licensee} at ${formatInstant(atSeconds)}, from ${formatInstant(window.notBefore)} ${until}`],
-    ['entry', `${entry.id(0)}: ${entry.scope(0)} ${entry.name(0)}, of annex ${notice.statement.annex.digest}`],
+    [
+      'entry',
+      `${entry.id(0)}: ${entry.scope(0)} ${entry.name(0)}${redirected}, of annex ${notice.statement.annex.digest}`,
+    ],
     ['notice', `${paint('cyan', notice.statement.reference)}, ${notice.id}`],
     ['signed', notice.signers.map((id) => describeSigner(id, proven)).join('\n')],
     ['authority', `${escapeControls(notice.authority.name)}, by version ${authorities.version} of the authorities`],

@@ -3,12 +3,15 @@ import type { Command } from 'commander';
 import { describeError, WartaError } from '../base/errors.ts';
 import { paint } from '../base/terminal.ts';
 import { type Config, countWorkers, loadConfig, readSystemResolvers } from '../config/config.ts';
+import { PrefixList } from '../gateway/address-policy.ts';
+import { createAddressSource } from '../gateway/origin-resolver.ts';
 import { type Authorities, parseAuthorities } from '../register/authorities.ts';
 import { hashHex } from '../register/canonical.ts';
 import { type Pack, parsePack } from '../register/pack.ts';
 import { ClientAcl } from '../resolver/client-acl.ts';
 import { parseSocketAddress } from '../resolver/socket-address.ts';
 import { readDirectory } from '../sync/directory-source.ts';
+import { describeListeners } from './gateway-node.ts';
 import { findUpstreams } from './node.ts';
 import { composeRows, countOf, printJson, type Row, readInput } from './output.ts';
 
@@ -16,10 +19,10 @@ import { composeRows, countOf, printJson, type Row, readInput } from './output.t
 export function registerConfigCommand(program: Command): void {
   program
     .command('config')
-    .description('the configuration of a resolver')
+    .description('the configuration of a resolver or a gateway')
     .command('validate')
     .description('check a configuration and the files it names, and print what it comes to')
-    .argument('<file>', 'configuration file (see config/warta.yaml)')
+    .argument('<file>', 'configuration file (see config/warta.yaml and config/gateway.yaml)')
     .option('--json', 'print JSON')
     .action((file: string, options: { json?: boolean }) => validateConfig(file, options.json));
 }
@@ -83,9 +86,28 @@ function noteFault(problems: Problem[], key: string, check: () => void): void {
   }
 }
 
-/** Checks addresses as the resolver will, which the schema does only by their shape. */
+/** Checks addresses as the node will, which the schema does only by their shape. */
 function checkAddresses(config: Config): Problem[] {
-  const { resolver, metrics } = config;
+  const problems = config.gateway === undefined ? checkResolver(config) : checkGateway(config.gateway);
+  noteFault(problems, 'metrics.listen', () => parseSocketAddress(config.metrics.listen, 9100));
+  return problems;
+}
+
+/** Checks what a file with a section `gateway` is for; the resolver's section means nothing there. */
+function checkGateway(gateway: NonNullable<Config['gateway']>): Problem[] {
+  const problems: Problem[] = [];
+  for (const key of ['http', 'https'] as const) {
+    noteFault(problems, `gateway.${key}`, () => gateway[key] === '' || parseSocketAddress(gateway[key], 0));
+  }
+  noteFault(problems, 'gateway.resolvers', () => createAddressSource(gateway.resolvers));
+  for (const key of ['allowedOrigins', 'proxyFrom'] as const) {
+    noteFault(problems, `gateway.${key}`, () => new PrefixList(gateway[key]));
+  }
+  return problems;
+}
+
+function checkResolver(config: Config): Problem[] {
+  const { resolver } = config;
   const problems: Problem[] = [];
   const upstreams = resolver.upstreams === 'system' ? [] : resolver.upstreams;
   const checkEach = (key: string, texts: readonly string[]) => {
@@ -97,7 +119,6 @@ function checkAddresses(config: Config): Problem[] {
   checkEach('resolver.upstreams', upstreams);
   if (problems.length === 0) noteFault(problems, 'resolver.upstreams', () => findUpstreams(config));
   noteFault(problems, 'resolver.allow', () => new ClientAcl(resolver.allow));
-  noteFault(problems, 'metrics.listen', () => parseSocketAddress(metrics.listen, 9100));
   return problems;
 }
 
@@ -133,7 +154,31 @@ function hideSecrets(config: Config) {
 
 /** The effective configuration in lines. */
 function summarise(config: Config, files: NamedFiles): Row[] {
-  const { register, resolver, answer } = config;
+  const { register, answer, gateway } = config;
+  return [
+    ...(gateway === undefined ? describeResolver(config.resolver) : describeGateway(gateway)),
+    ['licensee', register.licensee],
+    ...describeRegister(register, files),
+    ['policy pack', `${register.policyPack} (${files.pack!.id} version ${files.pack!.version})`],
+    ['answers', `by ${answer.operator}, in ${answer.language}, kept for ${answer.maxTtlSeconds} s at most`],
+    ['metrics', `http://${config.metrics.listen}/metrics`],
+    ['state', config.state],
+  ];
+}
+
+function describeGateway(gateway: NonNullable<Config['gateway']>): Row[] {
+  const { blockedBy, resolvers, ownAddresses, proxyFrom, maxConnections, maxConnectionsPerClient } = gateway;
+  return [
+    ['gateway', describeListeners(gateway)],
+    ['blocked by', blockedBy],
+    ['origins', `looked up at ${resolvers.join(', ')}`],
+    ['steered to', ['the addresses of this machine', ...ownAddresses].join(', ')],
+    ['behind', proxyFrom.length === 0 ? 'no load balancer' : `${proxyFrom.join(', ')}, which send PROXY headers`],
+    ['limits', `${maxConnections} connections, ${maxConnectionsPerClient} for one client`],
+  ];
+}
+
+function describeResolver(resolver: Config['resolver']): Row[] {
   const threads = countOf(countWorkers(resolver.workers), 'data-plane thread');
   const prefixes = resolver.allow.join(', ');
   return [
@@ -143,12 +188,6 @@ function summarise(config: Config, files: NamedFiles): Row[] {
     ['I/O', `${resolver.io}, ${threads}`],
     ['clients', prefixes],
     ['limits', describeLimits(resolver)],
-    ['licensee', register.licensee],
-    ...describeRegister(register, files),
-    ['policy pack', `${register.policyPack} (${files.pack!.id} version ${files.pack!.version})`],
-    ['answers', `by ${answer.operator}, in ${answer.language}, kept for ${answer.maxTtlSeconds} s at most`],
-    ['metrics', `http://${config.metrics.listen}/metrics`],
-    ['state', config.state],
   ];
 }
 

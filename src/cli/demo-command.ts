@@ -8,8 +8,9 @@ import { type Config, type ConfigSource, checkConfig } from '../config/config.ts
 import { formatSocketAddress } from '../resolver/socket-address.ts';
 import { type DemoLog, DemoPlaces, enrolDemoNode, prepareDemo, startDemoLog } from './demo-log.ts';
 import { PACK_FILE } from './demo-register.ts';
+import { NODE_KEY_FILE } from './follow-register.ts';
 import { createLog } from './log.ts';
-import { NODE_KEY_FILE, type Node, startNode } from './node.ts';
+import { type Node, startNode } from './node.ts';
 import { waitForSignal } from './signals.ts';
 
 const LICENSEE = 'DEMO-NSP-1';

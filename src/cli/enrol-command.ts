@@ -6,7 +6,7 @@ import { loadConfig } from '../config/config.ts';
 import { composeEnrolmentProof } from '../control/nodes/enrolment-proof.ts';
 import { createKey, publicKeyOf, readPrivateKey, writePrivateKey } from '../register/key.ts';
 import { callApi } from './api-client.ts';
-import { NODE_KEY_FILE } from './node.ts';
+import { NODE_KEY_FILE } from './follow-register.ts';
 import { escapeControls, printJson } from './output.ts';
 
 interface EnrolOptions {
@@ -16,9 +16,9 @@ interface EnrolOptions {
   json?: boolean;
 }
 
-/** Adds `warta resolver enrol`. */
-export function registerEnrolCommand(resolver: Command): void {
-  resolver
+/** Adds `enrol` below `warta resolver` or `warta gateway`. */
+export function registerEnrolCommand(node: Command): void {
+  node
     .command('enrol')
     .description("enrol this node's key with the code that its operator was given")
     .requiredOption('-c, --config <file>', 'configuration file of the node')

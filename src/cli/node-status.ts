@@ -15,6 +15,10 @@ export interface NodeStatus {
   readonly serving: boolean;
   readonly notes: readonly string[];
   readonly rules: number;
+  /** Of a gateway: listed pages in force, and those whose notice closes HTTPS to their hosts. */
+  readonly pages?: { readonly pages: number; readonly blockHostPages: number };
+  /** Whether the hosts of listed pages are sent to a gateway: else none of the list's pages is enforced by this node. */
+  readonly pagesSteered: boolean;
   readonly readAtSeconds: number;
   readonly failure?: string;
   readonly list?: Omit<ListReport, 'table' | 'tableChanged'>;
@@ -25,19 +29,23 @@ export interface NodeStatus {
 /** Composes the status of a running node. Names of blocked sites are left out: a status is copied into tickets. */
 export function composeStatus(node: {
   config: Config;
+  mode: 'enforce' | 'observe';
   keeper: ListKeeper;
   nowSeconds: number;
   health: Health;
   rules: number;
+  pages?: NodeStatus['pages'];
 }): NodeStatus {
-  const { config, keeper, nowSeconds, health, rules } = node;
+  const { config, mode, keeper, nowSeconds, health, rules, pages } = node;
   return {
     licensee: config.register.licensee,
-    mode: config.resolver.mode,
+    mode,
     nowSeconds,
     serving: health.serving,
     notes: health.notes,
     rules,
+    pages,
+    pagesSteered: keeper.pages.pagesSteered,
     readAtSeconds: keeper.readAtSeconds,
     failure: keeper.failure === '' ? undefined : keeper.failure,
     list: keeper.last && describeList(keeper.last),

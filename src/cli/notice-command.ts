@@ -7,6 +7,7 @@ import { systemClock } from '../base/clock.ts';
 import { writeDurably } from '../base/durable-file.ts';
 import { WartaError } from '../base/errors.ts';
 import { createProgress, paint } from '../base/terminal.ts';
+import type { EntryTable } from '../register/annex.ts';
 import { parseAuthorities } from '../register/authorities.ts';
 import { hashHex } from '../register/canonical.ts';
 import { compileRules } from '../register/compile.ts';
@@ -15,6 +16,7 @@ import { type Signer, signEnvelope } from '../register/envelope.ts';
 import { createGuard } from '../register/guard.ts';
 import { publicKeyOf, readPrivateKey } from '../register/key.ts';
 import { type Pack, parsePack } from '../register/pack.ts';
+import { refuseAt } from '../register/pages.ts';
 import { type RegisterReading, readRegister } from '../register/read-register.ts';
 import { type Notice, STATEMENT_MAX_BYTES } from '../register/statement.ts';
 import { parseInstant } from '../register/time.ts';
@@ -22,8 +24,11 @@ import type { AnnexSource, StatementLeaf } from '../register/verify-statement.ts
 import { ANNEXES_FOLDER, readDirectory, STATEMENTS_FOLDER } from '../sync/directory-source.ts';
 import { defaultCache } from './audit-options.ts';
 import {
+  countKinds,
   describeEntry,
   describeForce,
+  describeKinds,
+  describeKindsInForce,
   describeRefusal,
   describeSignature,
   describeVerdict,
@@ -148,30 +153,47 @@ function draftStatement(file: string, options: DraftCommandOptions): void {
   if (annex && annexFile) writeDurably(annexFile, annex.bytes);
   writeDurably(payloadFile, payload);
   const id = hashHex(payload);
-  const refused = statement.type === 'notice' ? tryGuard(statement, options.out, pack) : [];
+  const entries = statement.type === 'notice' ? findDrafted(statement, options.out) : undefined;
+  const refused = statement.type === 'notice' ? tryGuard(statement, entries!, pack) : [];
+  const kinds = statement.type === 'notice' ? countKinds(statement, entries!) : undefined;
   const envelopeFile = join(options.out, STATEMENTS_FOLDER, `${stem}.json`);
   if (options.json) {
     const { type, reference } = statement;
-    const { entries, digest } = annex ?? {};
-    printJson({ payload: payloadFile, annex: annexFile, type, reference, id, entries, digest, refused });
+    const { entries: count, digest } = annex ?? {};
+    printJson({
+      payload: payloadFile,
+      annex: annexFile,
+      type,
+      reference,
+      id,
+      entries: count,
+      ...kinds,
+      digest,
+      refused,
+    });
     return;
   }
   const rows: Row[] = [['payload', paint('cyan', payloadFile)]];
   if (annex && annexFile) rows.push(['annex', paint('cyan', annexFile)], ['entries', String(annex.entries)]);
+  if (kinds !== undefined) rows.push(...describeKinds(kinds));
   rows.push(['id', id]);
   if (refused.length > 0) rows.push(['guard-rails', refusalHeadline(refused, pack)]);
   const next = `warta notice sign ${payloadFile} --key KEY.pem --out ${envelopeFile}`;
   console.log(composeRows([...rows, ['next', paint('green', next)]]));
 }
 
+/** Reads back the annex that was just written. */
+function findDrafted(notice: Notice, folder: string): EntryTable {
+  return findEntries(notice, annexesIn([join(folder, ANNEXES_FOLDER)]))!;
+}
+
 /** Returns what no node would enforce of a drafted notice, so that the officer sees it before anyone signs. */
-function tryGuard(notice: Notice, folder: string, pack: Pack): RefusalNote[] {
-  const entries = findEntries(notice, annexesIn([join(folder, ANNEXES_FOLDER)]))!;
+function tryGuard(notice: Notice, entries: EntryTable, pack: Pack): RefusalNote[] {
   const refuse = createGuard(pack);
   const refused: RefusalNote[] = [];
   for (let at = 0; at < entries.count; at++) {
     const name = entries.name(at);
-    const reason = refuse(name, entries.scope(at), notice.approvals.length);
+    const reason = refuseAt(refuse, entries, at, notice.approvals.length, name);
     if (reason === undefined) continue;
     const shown = notice.annex.sealed ? undefined : name;
     refused.push({ notice: notice.reference, entry: entries.id(at), name: shown, reason });
@@ -311,9 +333,11 @@ function composeReport(
   licensee: string | undefined,
 ) {
   const statements = listVerdicts(reading);
-  const { entriesInForce, rulesInForce, rulesLater } = counter;
+  const { entriesInForce, redirectsInForce, pagesInForce, httpOnlyPagesInForce, rulesInForce, rulesLater } = counter;
   const voided = statements.filter(({ ok }) => !ok).length;
-  return { atSeconds: at, licensee, statements, void: voided, refused, entriesInForce, rulesInForce, rulesLater };
+  const kinds = { redirectsInForce, pagesInForce, httpOnlyPagesInForce };
+  const counts = { entriesInForce, ...kinds, rulesInForce, rulesLater };
+  return { atSeconds: at, licensee, statements, void: voided, refused, ...counts };
 }
 
 /** Prints the report for people. */
@@ -332,6 +356,7 @@ function printReport(
     ['statements', `${verdicts.length}, ${voided === 0 ? 'none void' : paint('red', `${voided} void`)}`],
     ['refused', `${countOf(refused.length, 'entry', 'entries')} by the guard-rails`],
     ['in force', describeForce(counter, at, licensee)],
+    ...describeKindsInForce(counter),
   ];
   console.log(`\n${composeRows(rows)}`);
 }
@@ -352,7 +377,8 @@ function showStatement(path: string, options: ShowCommandOptions): void {
   if (options.json) {
     const entries = isOpenNotice(file) ? findEntries(file.statement, annexesIn(folders)) : undefined;
     const listed = entries && listEntries(entries, options.entries);
-    printJson({ id: file.id, statement: file.statement, signatures, entries: listed });
+    const kinds = isOpenNotice(file) && entries !== undefined ? countKinds(file.statement, entries) : undefined;
+    printJson({ id: file.id, statement: file.statement, signatures, ...kinds, entries: listed });
     return;
   }
   const signed: Row = ['signatures', signatures.map(describeSignature).join('\n') || 'none yet'];
@@ -380,5 +406,5 @@ function describeFile(file: StatementFile, annexFolders: readonly string[], limi
   const lines = listEntries(entries, limit).map(describeEntry);
   if (entries.count > limit)
     lines.push(`… and ${entries.count - limit} more (warta notice show --entries ${entries.count})`);
-  return [...rows, ['names', lines.join('\n')]];
+  return [...rows, ...describeKinds(countKinds(file.statement, entries)), ['names', lines.join('\n')]];
 }

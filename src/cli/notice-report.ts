@@ -1,9 +1,11 @@
 import { paint } from '../base/terminal.ts';
 import type { EntryTable } from '../register/annex.ts';
 import type { RefusedEntry, RuleSink } from '../register/compile.ts';
+import { countRedirects, countsOf, type PageCounts } from '../register/pages.ts';
 import type { RegisterReading } from '../register/read-register.ts';
 import { type Change, type Notice, type Reach, reachOf, type Statement } from '../register/statement.ts';
 import { formatInstant, NO_END_SECONDS } from '../register/time.ts';
+import type { RuleNotice } from '../rules/rule-table.ts';
 import { countOf, escapeControls, type Row } from './output.ts';
 import type { SignatureNote } from './statement-file.ts';
 
@@ -45,6 +47,7 @@ function noticeRows(notice: Notice): Row[] {
     ['dates', Object.entries(dates).map(composeDate).join('\n')],
     ['term', paint('bold', 'expires' in notice.term ? `until ${notice.term.expires}` : 'until revoked')],
     ['entries', `${annex.entries}${annex.sealed ? ', sealed' : ''}, annex ${annex.digest}`],
+    optionalRow('https', notice.https && 'closed to the whole host of every page'),
     ['drafted by', notice.draftedBy],
     ['approved by', notice.approvals.map(({ officer, at }) => `${officer} at ${at}`).join('\n')],
     optionalRow('overrides', notice.overrides.map(({ check, officer }) => `${check} by ${officer}`).join('\n')),
@@ -124,6 +127,9 @@ export interface EntryNote {
   readonly scope: string;
   readonly name: string;
   readonly url?: string;
+  /** Absent for the usual `block`. */
+  readonly action?: 'redirect';
+  readonly query?: 'any';
   readonly excludes?: readonly string[];
   readonly expires?: string;
 }
@@ -132,11 +138,14 @@ export interface EntryNote {
 export function listEntries(entries: EntryTable, limit: number): EntryNote[] {
   return Array.from({ length: Math.min(limit, entries.count) }, (_, at) => {
     const expires = entries.expiresSeconds(at);
+    const page = entries.urls.get(at);
     return {
       id: entries.id(at),
       scope: entries.scope(at),
       name: entries.name(at),
-      url: entries.urls.get(at),
+      url: page?.url,
+      action: entries.action(at) === 'redirect' ? 'redirect' : undefined,
+      query: page?.anyQuery ? 'any' : undefined,
       excludes: entries.excludes.get(at),
       expires: expires === NO_END_SECONDS ? undefined : formatInstant(expires),
     };
@@ -144,10 +153,34 @@ export function listEntries(entries: EntryTable, limit: number): EntryNote[] {
 }
 
 /** Describes an entry in one line. */
-export function describeEntry({ id, scope, name, url, excludes, expires }: EntryNote): string {
+export function describeEntry({ id, scope, name, url, action, query, excludes, expires }: EntryNote): string {
+  const how = `${action === undefined ? '' : ', redirected to the notice page'}${query === undefined ? '' : ', any query'}`;
   const except = excludes === undefined ? '' : `, except ${excludes.join(', ')}`;
   const until = expires === undefined ? '' : `, until ${expires}`;
-  return `${id}  ${scope.padEnd(7)}  ${url ?? name}${except}${until}`;
+  return `${id}  ${scope.padEnd(7)}  ${url ?? name}${how}${except}${until}`;
+}
+
+/** What is counted of entries besides their number. */
+export interface EntryKinds extends PageCounts {
+  readonly redirects: number;
+}
+
+/** Rows about redirects and pages, where there are any. */
+export function describeKinds({ redirects, pages, httpOnlyPages }: EntryKinds): Row[] {
+  const rows: Row[] = [];
+  if (redirects > 0) rows.push(['redirects', `${redirects}, to the notice page`]);
+  if (pages === 0) return rows;
+  const closed = pages - httpOnlyPages;
+  const holds = [
+    ...(httpOnlyPages === 0 ? [] : [`${httpOnlyPages} on HTTP alone, as no page can be told apart on HTTPS`]),
+    ...(closed === 0 ? [] : [`${closed} with HTTPS closed to the whole host`]),
+  ];
+  return [...rows, ['pages', `${pages}: ${holds.join(', ')}`]];
+}
+
+/** Counts the redirects and pages of a notice. */
+export function countKinds(notice: Pick<Notice, 'https'>, entries: EntryTable): EntryKinds {
+  return { redirects: countRedirects(entries), ...countsOf(notice, entries.urls.size) };
 }
 
 /** Describes whose a signature is. */
@@ -196,22 +229,29 @@ export function describeVerdict({ name, ok, type, reference, signers, code, reas
 
 /** Counts rules instead of keeping them: what `verify` compiles into. */
 export class RuleCounter implements RuleSink {
-  /** Rules, and entries that block, at the time asked for. */
+  /** Rules, entries behind them, and those of them that redirect or list a page, at the time asked for. */
   rulesInForce = 0;
   entriesInForce = 0;
+  redirectsInForce = 0;
+  pagesInForce = 0;
+  /** Pages in force that hold on HTTP alone. */
+  httpOnlyPagesInForce = 0;
   /** Rules that start later. */
   rulesLater = 0;
   readonly #atSeconds: number;
-  #notices = 0;
+  /** Whether each notice closes HTTPS to the hosts of its pages. */
+  readonly #closesHttps: boolean[] = [];
   #lastEntry = -1;
 
   constructor(atSeconds: number) {
     this.#atSeconds = atSeconds;
   }
 
-  addNotice(): number {
-    return this.#notices++;
+  addNotice({ page }: RuleNotice): number {
+    return this.#closesHttps.push(page?.blocksHttps ?? false) - 1;
   }
+
+  addPage(): void {}
 
   /** The compiler adds an entry's rules one after another. */
   addRule(
@@ -220,17 +260,26 @@ export class RuleCounter implements RuleSink {
     action: string,
     notBefore: number,
     notAfter: number,
-    _notice: number,
+    notice: number,
     entry: number,
   ): void {
     if (notBefore > this.#atSeconds) this.rulesLater++;
     else if (this.#atSeconds < notAfter) {
       this.rulesInForce++;
-      if (action !== 'block' || entry === this.#lastEntry) return;
+      if (action === 'passthru' || entry === this.#lastEntry) return;
       this.#lastEntry = entry;
       this.entriesInForce++;
+      if (action === 'redirect') this.redirectsInForce++;
+      if (action !== 'steer') return;
+      this.pagesInForce++;
+      if (!this.#closesHttps[notice]) this.httpOnlyPagesInForce++;
     }
   }
+}
+
+/** Rows about the redirects and pages in force. */
+export function describeKindsInForce({ redirectsInForce, pagesInForce, httpOnlyPagesInForce }: RuleCounter): Row[] {
+  return describeKinds({ redirects: redirectsInForce, pages: pagesInForce, httpOnlyPages: httpOnlyPagesInForce });
 }
 
 /** Describes counts in one line. */

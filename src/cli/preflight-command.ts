@@ -9,6 +9,7 @@ import { composeEntries } from '../control/drafting/entries/compose-entries.ts';
 import type { LineFault } from '../control/drafting/entries/read-entries.ts';
 import type { Finding, Level } from '../control/drafting/preflight/finding.ts';
 import { openPreflightSources } from '../control/drafting/preflight/open-sources.ts';
+import { closesHttps } from '../control/drafting/preflight/pages.ts';
 import { type FactsQuery, gatherFactsOf, type RegisterFacts } from '../control/drafting/preflight/register-facts.ts';
 import { findRefusals, needsThirdApprover, runPreflight } from '../control/drafting/preflight/run-preflight.ts';
 import { Turns } from '../control/view/turns.ts';
@@ -20,6 +21,7 @@ import { readRegister } from '../register/read-register.ts';
 import { readDirectory, STATEMENTS_FOLDER } from '../sync/directory-source.ts';
 import { type AuditOptions, nowOf, withRegister } from './audit-options.ts';
 import { PACK_FILE } from './demo-register.ts';
+import { countKinds, describeKinds } from './notice-report.ts';
 import { composeRows, countOf, escapeControls, printJson, type Row, readInput } from './output.ts';
 
 interface PreflightOptions {
@@ -138,13 +140,23 @@ function report(file: string, { json }: PreflightOptions, { fields, entries, fin
   const approvalsNeeded = needsThirdApprover(findings, isOverridden) ? 2 : 1;
   if (refusals > 0) process.exitCode = 1;
   const count = entries?.count ?? 0;
+  const https = closesHttps(fields) ? ('block-host' as const) : undefined;
+  const kinds = entries === undefined ? undefined : countKinds({ https }, entries);
   if (json) {
-    printJson({ reference: fields.reference, entries: count, refused: refusals > 0, approvalsNeeded, findings });
+    printJson({
+      reference: fields.reference,
+      entries: count,
+      ...kinds,
+      refused: refusals > 0,
+      approvalsNeeded,
+      findings,
+    });
     return;
   }
   for (const finding of findings) console.log(describeFinding(finding, isSealed ? undefined : entries, isOverridden));
   const rows: Row[] = [
     ['draft', escapeControls(`${fields.reference ?? file}, ${countOf(count, 'entry', 'entries')}`)],
+    ...(kinds === undefined ? [] : describeKinds(kinds)),
     ['result', refusals > 0 ? paint('red', `refused: ${countOf(refusals, 'finding')}`) : paint('green', 'not refused')],
     ['approvals', approvalsNeeded === 2 ? paint('yellow', '2, by officers other than the drafter') : '1'],
   ];
@@ -167,7 +179,7 @@ function describeFinding(
   if (ids === undefined) return head;
   const shown = ids.slice(0, SHOWN_ENTRIES).map((id) => {
     const at = entries?.indexOf(id) ?? -1;
-    return at < 0 ? id : `${id} ${entries!.name(at)}`;
+    return at < 0 ? id : `${id} ${entries!.urls.get(at)?.url ?? entries!.name(at)}`;
   });
   const more = count > shown.length ? `, and ${count - shown.length} more` : '';
   return `${head}\n    ${shown.join(', ')}${more}`;

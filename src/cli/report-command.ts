@@ -58,6 +58,7 @@ interface NodeEffect {
   verified?: boolean;
   rejected: readonly { statement: string; code: string }[];
   refusedEntries: number;
+  pages?: { entries: number; httpOnly: number; steered: boolean };
 }
 
 interface Effect {
@@ -110,6 +111,7 @@ function describeNode({
   verified,
   rejected,
   refusedEntries,
+  pages,
 }: NodeEffect): string {
   if (lastReceiptAt === undefined) return paint('red', 'has sent no receipt yet');
   const parts = [`${countOf(rules ?? 0, 'rule')}, last heard ${lastReceiptAt}`];
@@ -119,7 +121,13 @@ function describeNode({
   if (verified === false) parts.push(paint('red', 'its list is not what the register says'));
   if (rejected.length > 0) parts.push(paint('yellow', `refuses ${countOf(rejected.length, 'statement')}`));
   if (refusedEntries > 0) parts.push(`${countOf(refusedEntries, 'entry', 'entries')} refused by its guard-rails`);
+  if (pages !== undefined) parts.push(describePages(pages));
   return parts.join('; ');
+}
+
+function describePages({ entries, httpOnly, steered }: NonNullable<NodeEffect['pages']>): string {
+  const told = `${countOf(entries, 'page')}, ${httpOnly} on HTTP alone`;
+  return steered ? told : paint('yellow', `${told}, and none blocked, as it sends their hosts to no gateway`);
 }
 
 /** `warta report compliance`. */

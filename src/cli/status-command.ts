@@ -5,6 +5,7 @@ import { request } from 'undici';
 import { describeError, WartaError } from '../base/errors.ts';
 import { paint, type Style } from '../base/terminal.ts';
 import { type Config, loadConfig } from '../config/config.ts';
+import { NO_PAGES } from '../register/pages.ts';
 import { REPORT_FILE } from '../sync/list-keeper.ts';
 import type { SyncStatus } from '../sync/sync-link.ts';
 import type { NodeStatus } from './node-status.ts';
@@ -15,9 +16,9 @@ const MAX_STATUS_BYTES = 16 << 20;
 /** Lines listed of each kind; `--json` has more. */
 const MAX_SHOWN = 10;
 
-/** Adds `warta resolver status` below `warta resolver`. */
-export function registerStatusCommand(resolver: Command): void {
-  resolver
+/** Adds `status` below `warta resolver` or `warta gateway`; `unit` is the node's systemd unit. */
+export function registerStatusCommand(node: Command, unit: string): void {
+  node
     .command('status')
     .description('what is in force on this node, how old it is, where it is from, and what was refused and why')
     .requiredOption('-c, --config <file>', 'configuration file of the node')
@@ -26,7 +27,7 @@ export function registerStatusCommand(resolver: Command): void {
       const config = loadConfig(file);
       const status = await askNode(config);
       if (status === undefined) {
-        reportStopped(config, json ?? false);
+        reportStopped(config, unit, json ?? false);
         process.exitCode = 1;
         return;
       }
@@ -57,7 +58,7 @@ async function askNode({ metrics }: Config): Promise<NodeStatus | undefined> {
 }
 
 /** Says what a node that does not run compiled last. */
-function reportStopped(config: Config, json: boolean): void {
+function reportStopped(config: Config, unit: string, json: boolean): void {
   const listen = config.metrics.listen;
   let report: { compiledAt?: string; rules?: number; void?: unknown[] } | undefined;
   let fault: string | undefined;
@@ -74,13 +75,13 @@ function reportStopped(config: Config, json: boolean): void {
   if (report === undefined) rows.push(['last list', `none is kept (${fault})`]);
   else
     rows.push(['last list', `${report.rules} rules, compiled at ${report.compiledAt}; it is served at the next start`]);
-  rows.push(['next', 'systemctl status warta-resolver, and its log']);
+  rows.push(['next', `systemctl status ${unit}, and its log`]);
   console.log(composeRows(rows));
 }
 
 /** Lines that want someone's attention. */
 function alarmsOf(status: NodeStatus): string[] {
-  const [, , ...alarms] = status.notes; // the first two are the mode and the number of rules
+  const [, , ...alarms] = status.notes; // the first two are the mode, or the listeners, and the number of rules
   return alarms;
 }
 
@@ -98,6 +99,7 @@ export function describeStatus(status: NodeStatus): string {
     'in force',
     `${status.rules} rules for ${status.licensee}${status.mode === 'observe' ? paint('yellow', ' (observe mode: nothing is blocked)') : ''}`,
   ]);
+  rows.push(...describePages(status));
   rows.push(...describeAges(status));
   rows.push(
     ...(status.log === undefined
@@ -106,6 +108,20 @@ export function describeStatus(status: NodeStatus): string {
   );
   rows.push(...describeRefusals(status));
   return composeRows(rows);
+}
+
+/** Listed pages, on how many of them HTTPS leads past the notice, and that none is enforced where that is so. */
+function describePages({ pages: inForce, list, pagesSteered }: NodeStatus): Row[] {
+  const counts = list === undefined ? NO_PAGES : list;
+  const pages = inForce?.pages ?? counts.pages;
+  const passed = inForce === undefined ? counts.httpOnlyPages : pages - inForce.blockHostPages;
+  if (pages === 0 && inForce === undefined) return [];
+  const https = passed === 0 ? '' : `; HTTPS to the hosts of ${passed} passes, as no page can be told apart there`;
+  const rows: Row[] = [['pages', `${pages} listed${https}`]];
+  if (!pagesSteered) {
+    rows.push(['', paint('yellow', 'their hosts are sent to no gateway, so no page is blocked: see resolver.gateway')]);
+  }
+  return rows;
 }
 
 function describeAges({ list, readAtSeconds, nowSeconds, failure }: NodeStatus): Row[] {

@@ -13,6 +13,7 @@ const COMMANDS: Readonly<Record<string, () => Promise<(program: Command) => void
   demo: async () => (await import('./demo-command.ts')).registerDemoCommand,
   walk: async () => (await import('./walk-command.ts')).registerWalkCommand,
   resolver: async () => (await import('./resolver-command.ts')).registerResolverCommand,
+  gateway: async () => (await import('./gateway-command.ts')).registerGatewayCommand,
   notice: async () => (await import('./notice-command.ts')).registerNoticeCommand,
   key: async () => (await import('./key-command.ts')).registerKeyCommand,
   trust: async () => (await import('./trust-command.ts')).registerTrustCommand,

@@ -146,10 +146,10 @@ describe('warta audit replay', () => {
     const ends = formatInstant(START + 2 * DAY);
     const rows = readFileSync(file('rules.csv'), 'utf8').trimEnd().split('\n');
     expect(rows).toEqual([
-      'name,scope,exclusions,notice,noticeId,entry,notBefore,notAfter',
-      `bad.example,subtree,ok.bad.example,N/1,${site.notice.id},e0000001,2026-03-01T09:00:00Z,${ends}`,
-      `worse.example,exact,,N/1,${site.notice.id},e0000002,2026-03-01T09:00:00Z,${ends}`,
-      `(sealed),sealed,,N/2,${site.secret.id},2,2026-03-01T09:00:30Z,${formatInstant(START + 30 + 30 * DAY)}`,
+      'name,scope,exclusions,notice,noticeId,entry,notBefore,notAfter,action,query,https,url',
+      `bad.example,subtree,ok.bad.example,N/1,${site.notice.id},e0000001,2026-03-01T09:00:00Z,${ends},block,,,`,
+      `worse.example,exact,,N/1,${site.notice.id},e0000002,2026-03-01T09:00:00Z,${ends},block,,,`,
+      `(sealed),sealed,,N/2,${site.secret.id},2,2026-03-01T09:00:30Z,${formatInstant(START + 30 + 30 * DAY)},,,,`,
     ]);
     await site.audit('replay', '--at', at, '--isp', LICENSEE, '--lines', '--out', file('rules.jsonl'));
     const lines = readFileSync(file('rules.jsonl'), 'utf8').trimEnd().split('\n');
@@ -201,6 +201,53 @@ describe('warta audit diff', () => {
   });
 
   const at = (seconds: number) => formatInstant(START + seconds);
+});
+
+describe('redirects and pages', () => {
+  it('are told of by verify, replay, diff, findings and prove', async () => {
+    const own = await createDesk();
+    const names = [
+      { subtree: 'lead.example', action: 'redirect' },
+      { url: 'http://paged.example/a,b' },
+      { url: 'http://paged.example/c', query: 'any' },
+    ];
+    const before = formatInstant(own.desk.nowSeconds - 1);
+    await own.register.notice(names, { reference: 'P/1' });
+    await own.register.notice([{ url: 'http://closed.example/' }], { reference: 'P/2', https: 'block-host' });
+    own.desk.wait(30);
+    own.node.steersPages = false;
+    await own.node.apply();
+    const { out } = await own.audit('verify');
+    expect(out).toMatch(/^redirects +1, to the notice page$/m);
+    expect(out).toMatch(/^pages +3: 2 on HTTP alone, .*, 1 with HTTPS closed to the whole host$/m);
+    const now = formatInstant(own.desk.nowSeconds);
+    const file = join(own.folder, 'rules.csv');
+    const summary = await own.audit('replay', '--at', now, '--isp', LICENSEE, '--out', file);
+    expect(summary.out).toMatch(/^pages +3: 2 on HTTP alone/m);
+    const rows = readFileSync(file, 'utf8').trimEnd().split('\n').slice(-4);
+    expect(rows.map((row) => row.replace(/,P.*Z,/, ' … '))).toEqual([
+      'lead.example,subtree, … redirect,,,',
+      'paged.example,url, … block,,passed,"http://paged.example/a,b"',
+      'paged.example,url, … block,any,passed,http://paged.example/c',
+      'closed.example,url, … block,,closed,http://closed.example/',
+    ]);
+    // What a replay writes may be held against the register again.
+    writeFileSync(file, rows.join('\n'));
+    const observed = await own.audit('findings', '--observed', file, '--isp', LICENSEE, '--least', 'error');
+    expect([observed.exitCode, observed.out.includes('no findings')]).toEqual([0, true]);
+    const changed = await own.audit('diff', '--isp', LICENSEE, '--from', before, '--to', now);
+    expect(changed.out).toContain('added     subtree  lead.example, redirected  (P/1; notice');
+    expect(changed.out).toContain('added     url      http://paged.example/c with any query, on HTTP alone  (P/1;');
+    expect(changed.out).toContain('added     url      http://closed.example/, HTTPS to the whole host closed  (P/2;');
+    const found = await own.audit('findings');
+    expect(found.out).toContain('2 pages of P/1 hold on HTTP alone: HTTPS to their hosts passes');
+    expect(found.out).toContain('sends the hosts of 3 listed pages to no gateway: it blocks none of them');
+    const led = await own.audit('prove', 'www.lead.example', '--isp', LICENSEE);
+    expect(led.out).toMatch(/^entry +e0000001: subtree lead\.example, redirected to the notice page, of annex/m);
+    const paged = await own.audit('prove', 'paged.example', '--isp', LICENSEE);
+    expect([paged.exitCode, paged.out.includes('not blocked')]).toEqual([1, true]);
+    expect(paged.out).toContain('P/1 is about one page of it: http://paged.example/c with any query, on HTTP alone');
+  });
 });
 
 describe('warta audit findings', () => {

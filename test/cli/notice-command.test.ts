@@ -58,12 +58,36 @@ describe('warta notice draft', () => {
   });
 
   it('tells before anyone signs what the guard-rails would refuse', async () => {
-    const { refused } = await draft(sample('mixed-hosts.yaml'));
-    expect(refused.map(({ name }: { name: string }) => name)).toEqual([
-      'cdn.jsdelivr.net',
-      'github.io',
-      'shop.phishing-kit.test',
+    const file = desk.write('odd.yaml', editSample('mixed-hosts.yaml', '/pay?step=1', ':8080/pay'));
+    const { refused } = await draft(file);
+    expect(refused.map(({ name, reason }: { name: string; reason: string }) => [name, reason])).toEqual([
+      ['cdn.jsdelivr.net', expect.stringContaining('protected name')],
+      ['github.io', expect.stringContaining('public suffix')],
+      ['shop.phishing-kit.test', expect.stringContaining('port')],
     ]);
+  });
+
+  it('says where pages hold, and what is redirected', async () => {
+    const words = ['notice', 'draft', sample('mixed-hosts.yaml'), '--out', desk.register];
+    expect((await run(...words)).out).toMatch(/^pages +1: 1 on HTTP alone, as no page can be told apart on HTTPS$/m);
+    const lead = editSample(
+      'mixed-hosts.yaml',
+      '- phishing-kit.example',
+      '- { exact: phishing-kit.example, action: redirect }',
+    );
+    const file = desk.write('lead.yaml', lead.replace('names:', 'https: block-host\nnames:'));
+    const again = ['notice', 'draft', file, '--out', desk.register, '--force'];
+    const { out } = await run(...again);
+    expect(out).toMatch(/^pages +1: 1 with HTTPS closed to the whole host$/m);
+    expect(out).toMatch(/^redirects +1, to the notice page$/m);
+    const json = await runJson(...again);
+    expect(json).toMatchObject({ entries: 4, pages: 1, httpOnlyPages: 0, redirects: 1 });
+    const shown = await run('notice', 'show', json.payload);
+    expect(shown.out).toMatch(/^https +closed to the whole host of every page$/m);
+    expect(shown.out).toMatch(/^pages +1: 1 with HTTPS closed/m);
+    expect(shown.out).toContain('exact    phishing-kit.example, redirected to the notice page');
+    const listed = await runJson('notice', 'show', json.payload);
+    expect(listed).toMatchObject({ pages: 1, httpOnlyPages: 0, redirects: 1, statement: { https: 'block-host' } });
   });
 
   it('does not replace a payload unless told to', async () => {
@@ -198,10 +222,12 @@ describe('warta notice verify', () => {
     expect(out).toContain('MCMC-2026-000101.json: notice MCMC/2026/000101, signed by officer-one, officer-two');
     expect(out).toMatch(/refused .*e0000003 .*github\.io: a public suffix is never blocked/);
     expect(out).toMatch(/^statements +4, none void$/m);
-    expect(out).toMatch(/^in force +7 entries by 9 rules at /m);
+    expect(out).toMatch(/^in force +8 entries by 10 rules at /m);
+    expect(out).toMatch(/^pages +1: 1 on HTTP alone/m);
     const report = await runJson('notice', 'verify', '--directory', desk.register);
-    expect(report).toMatchObject({ void: 0, entriesInForce: 7, rulesInForce: 9, rulesLater: 0 });
-    expect(report.refused).toHaveLength(3);
+    expect(report).toMatchObject({ void: 0, entriesInForce: 8, rulesInForce: 10, rulesLater: 0 });
+    expect(report).toMatchObject({ pagesInForce: 1, httpOnlyPagesInForce: 1, redirectsInForce: 0 });
+    expect(report.refused).toHaveLength(2);
   });
 
   it('gives one code and one reason for a void statement, and the others stand', async () => {

@@ -45,7 +45,9 @@ describe('warta notice preflight', () => {
     expect(exitCode).toBe(1);
     expect(out).toMatch(/^refuse +protected-name: below the protected name jsdelivr\.net/m);
     expect(out).toMatch(/^ +e0000003 github\.io$/m);
-    expect(out).toMatch(/^warn +url-entry/m);
+    expect(out).toMatch(/^warn +http-only: .*https: block-host/m);
+    expect(out).toMatch(/^ +e0000004 https:\/\/shop\.phishing-kit\.test\/pay\?step=1$/m);
+    expect(out).toMatch(/^pages +1: 1 on HTTP alone/m);
     expect(out).toMatch(/^result +refused: 2 findings$/m);
   });
 
@@ -55,8 +57,13 @@ describe('warta notice preflight', () => {
     expect(checks(json)).toEqual([
       'refuse protected-name e0000002',
       'refuse public-suffix e0000003',
-      'warn url-entry e0000004',
+      'warn http-only e0000004',
     ]);
+    expect(json).toMatchObject({ pages: 1, httpOnlyPages: 1, redirects: 0 });
+    const closing = editSample('mixed-hosts.yaml', 'names:', 'https: block-host\nnames:');
+    const closed = await runJson('notice', 'preflight', desk.write('closed.yaml', closing), '--popular', quiet());
+    expect(closed).toMatchObject({ pages: 1, httpOnlyPages: 0 });
+    expect(checks(closed)).toContain('warn https-closed e0000004');
   });
 
   it('needs a list of popular names to know them', async () => {

@@ -36,6 +36,23 @@ it('tells an operator how her nodes stand', async () => {
   expect(json.licensees).toMatchObject([{ number: 'NSP-1', nodes: [{ node: 'node-1' }] }]);
 });
 
+it.each([
+  [true, '3 pages, 2 on HTTP alone'],
+  [false, '3 pages, 2 on HTTP alone, and none blocked, as it sends their hosts to no gateway'],
+])('tells of pages on a node that steers them: %s', async (steered, told) => {
+  const appliedSeconds = Math.floor(Date.now() / 1000) + (steered ? 10 : 20);
+  await desk.store.transaction((tables) =>
+    tables.receipts.insert({
+      ...{ id: `receipts/${steered}.json`, nodeId: 'NSP-1/node-1', licensee: 'NSP-1', treeSize: 0, mode: 'enforce' },
+      ...{ appliedSeconds, receivedSeconds: appliedSeconds, foldedSeconds: appliedSeconds, rules: 4, agrees: null },
+      ...{ rulesDigest: 'ab'.repeat(32), rejected: [], refusedEntries: 0 },
+      pages: { entries: 3, httpOnly: 2, steered },
+    }),
+  );
+  const { out } = await report('effect');
+  expect(out).toMatch(new RegExp(`node-1 +4 rules, last heard [^;]+; ${told}$`, 'm'));
+});
+
 it('exports compliance as JSON and as CSV, of her own ISP alone', async () => {
   const json = JSON.parse((await report('compliance', '--licensee', 'NSP-1', '--period', '2026-01..2026-06')).out);
   expect(json).toMatchObject({ licensee: { number: 'NSP-1' }, from: '2026-01', to: '2026-06' });

@@ -2,7 +2,7 @@ import { sign } from 'node:crypto';
 import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { NODE_KEY_FILE } from '../../src/cli/node.ts';
+import { NODE_KEY_FILE } from '../../src/cli/follow-register.ts';
 import { composeEnrolmentProof } from '../../src/control/nodes/enrolment-proof.ts';
 import { composePreAuthentication, PAYLOAD_TYPE } from '../../src/register/envelope.ts';
 import { createKey, publicKeyOf, readPrivateKey, writePrivateKey } from '../../src/register/key.ts';

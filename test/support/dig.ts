@@ -17,10 +17,15 @@ export interface DigAnswer {
   output: string;
 }
 
-/** Asks with dig. Recursion is desired, cookies are off; `args` may say otherwise. */
-export async function dig(server: Server, name: string, args: readonly string[] = []): Promise<DigAnswer> {
+/** Asks with dig. Recursion is desired, cookies are off; `args` may say otherwise. `run` runs it, on another host perhaps. */
+export async function dig(
+  server: Server,
+  name: string,
+  args: readonly string[] = [],
+  run: typeof runProgram = runProgram,
+): Promise<DigAnswer> {
   const base = [`@${server.host}`, '-p', String(server.port), '+tries=1', '+timeout=5', '+nocookie'];
-  const { stdout, stderr } = await runProgram('dig', [...base, ...args, name]);
+  const { stdout, stderr } = await run('dig', [...base, ...args, name]);
   const output = stdout + stderr;
   const edns = /; EDNS: version: (\d+), flags:([^;]*);(?: MBZ: \S+,)? udp: (\d+)/.exec(output);
   const cookie = /; COOKIE: ([0-9a-f]+)(?: \((\w+)\))?/.exec(output);
