@@ -4,8 +4,11 @@
  * Both servers are started first, bound to one core, and asked from another; rounds take them in turn, so that a busy minute
  * hits both, and medians count. DoT is asked by dnsperf. DoH is asked by dnsperf and by h2load: dnsperf drops all but one of
  * the answers that come in one TLS record, so it can have one query under way on a connection, and waits more than it asks
- * (DNS-OARC/dnsperf issue 272); h2load keeps 50 under way on each. CPU time for each answer says what is left unsaid by
- * queries a second when the asking side is the slower one. Debian packages: dnsperf, dnsdist, nghttp2-client, openssl.
+ * (DNS-OARC/dnsperf issue 272): it lets Nagle's algorithm hold queries back, and sleeps a tenth of a second when its receiving
+ * thread wakes the sending one before it has counted the answer, so that this figure is that of its naps as much as of the
+ * server. h2load keeps 50 queries under way on each connection. CPU time for each answer says what is left unsaid by queries
+ * a second when the asking side is the slower one. One round before the first is not counted: servers run for months, with
+ * their code compiled. Debian packages: dnsperf, dnsdist, nghttp2-client, openssl.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
@@ -76,8 +79,8 @@ async function run(): Promise<void> {
     await start('warta', warta, addToWarta, options.profile),
     await start('dnsdist', dnsdist, addToDnsdist),
   ];
-  for (let round = 1; round <= options.rounds; round++) {
-    for (const contender of round % 2 === 1 ? contenders : contenders.toReversed()) measure(contender);
+  for (let round = 0; round <= options.rounds; round++) {
+    for (const contender of round % 2 === 1 ? contenders : contenders.toReversed()) measure(contender, round > 0);
   }
   await Promise.all(contenders.map(({ server }) => server.stop()));
   report(contenders);
@@ -145,7 +148,7 @@ ${readFileSync(file, 'utf8')}`,
 }
 
 /** Asks one server once in every way. */
-function measure(contender: Contender): void {
+function measure(contender: Contender, isCounted: boolean): void {
   const { server, dotPort, dohPort, rates, costs } = contender;
   const ways = [
     () => askByDnsperf('dot', dotPort, ['-c', '8', '-T', '1', '-q', '400']),
@@ -155,8 +158,10 @@ function measure(contender: Contender): void {
   ways.forEach((ask, kind) => {
     const before = readCpuMicros(server.pid);
     const { answered, perSecond } = ask();
-    rates[kind]!.push(perSecond);
-    costs[kind]!.push((readCpuMicros(server.pid) - before) / answered);
+    if (isCounted) {
+      rates[kind]!.push(perSecond);
+      costs[kind]!.push((readCpuMicros(server.pid) - before) / answered);
+    }
     const death = server.findDeath();
     if (death) throw death;
   });

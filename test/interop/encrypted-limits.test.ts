@@ -283,11 +283,14 @@ describe.skipIf(!hasProgram('openssl'))('encrypted transports', () => {
       expect(await exchangeRaw(server.dohPort, sent)).toMatch(new RegExp(`^HTTP/1.1 ${status} `));
     });
 
-    test('a request that drips is cut off', async () => {
+    test.each([
+      ['a request', 'GET /dns-query HTTP/1.1\r\nHost: x\r\nX: '],
+      ['a body', `POST /dns-query HTTP/1.1\r\nHost: x\r\nContent-Type: ${DNS_MESSAGE}\r\nContent-Length: 4000\r\n\r\n`],
+    ])('%s that drips is cut off', async (_, beginning) => {
       await start();
       const socket = await openTls(server.dohPort, { ALPNProtocols: ['http/1.1'] });
       socket.resume();
-      socket.write('GET /dns-query HTTP/1.1\r\nHost: x\r\nX: ');
+      socket.write(beginning);
       const drip = setInterval(() => socket.write('x'), 100);
       await waitUntil('it is closed', () => socket.destroyed || socket.readableEnded);
       clearInterval(drip);

@@ -112,4 +112,29 @@ describe.skipIf(!hasProgram('openssl'))('encrypted transports', () => {
       }
     });
   });
+
+  describe.skipIf(!hasProgram('h2load'))('asked by h2load', () => {
+    const url = (path: string) => `https://127.0.0.1:${server.dohPort}${path}`;
+    const query = (name: string) => getPath(composeQuery(name, { id: 0, edns: {} }));
+
+    test.each([
+      ['blocked names', 'www.bad.example', '5000', []],
+      ['names that are forwarded', 'good.example', '500', []],
+      ['blocked names, with windows of 64 octets', 'www.bad.example', '500', ['-w', '6', '-W', '16']],
+      ['blocked names, without a table of fields', 'www.bad.example', '500', ['--header-table-size=0']],
+      ['blocked names, with a small table to send', 'www.bad.example', '500', ['--encoder-header-table-size=64']],
+    ])('for %s', async (_, name, count, options) => {
+      const { stdout } = await runProgram('h2load', ['-n', count, '-c', '4', '-m', '50', ...options, url(query(name))]);
+      expect(stdout).toContain(`${count} succeeded, 0 failed, 0 errored, 0 timeout`);
+      expect(stdout).toContain(`status codes: ${count} 2xx`);
+    });
+
+    test('by POST', async () => {
+      const body = join(makeFolder(), 'query');
+      writeFileSync(body, composeQuery('www.bad.example', { id: 0, edns: {} }));
+      const post = ['-d', body, '-H', `content-type: ${DNS_MESSAGE}`];
+      const { stdout } = await runProgram('h2load', ['-n', '2000', '-c', '4', '-m', '50', ...post, url('/dns-query')]);
+      expect(stdout).toContain('status codes: 2000 2xx');
+    });
+  });
 });

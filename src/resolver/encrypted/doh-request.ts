@@ -7,6 +7,10 @@ export const DNS_MESSAGE = 'application/dns-message';
 /** What an HTTP request asks of DoH: a query in the URL, a query in a body to come, or an error. */
 export type DohRequest = { query: Buffer } | { body: true } | { status: DohStatus };
 
+/** Octets of a request's headers: the longest query in base64url, and room for what browsers send. */
+export const MAX_HEADER_BYTES = 12_288;
+export const MAX_HEADER_FIELDS = 48;
+
 const OVERSIZED = { status: 413 } as const;
 const BASE64URL = /^[\w-]+$/;
 /** Characters of base64url that hold the longest query. */

@@ -1,13 +1,13 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { TLSSocket } from 'node:tls';
+import { ClientLimit } from '../../base/client-limit.ts';
+import { receiveProxyHeader } from '../../base/proxy-header.ts';
 import type { EncryptedCounters, TlsFailure } from '../../metrics/encrypted-counters.ts';
 import type { ClientAcl } from '../client-acl.ts';
-import { ClientLimit } from '../client-limit.ts';
-import { MAX_READ_PROXY_BYTES, PROXY_HEADER, readProxyHeader } from '../proxy-header.ts';
 import { ResponseRateLimit } from '../response-rate-limit.ts';
-import { type SocketAddress, writeSocketAddress } from '../socket-address.ts';
+import { addressOctets, type SocketAddress, writeSocketAddress } from '../socket-address.ts';
 import { PEER_ROOM, type StreamClient } from '../stream-exchange.ts';
-import { listenStream, readPeer } from '../stream-listener.ts';
+import { IPV6_CLIENT_BYTES, listenStream, readPeer } from '../stream-listener.ts';
 import type { CertificateKeeper } from './certificate-keeper.ts';
 
 export interface TlsLimits {
@@ -28,7 +28,7 @@ export interface TlsListenerOptions {
   protocols: readonly string[];
   limits: TlsLimits;
   acl: ClientAcl;
-  /** Proxies whose connections begin with a PROXY protocol v2 header. */
+  /** Proxies whose connections begin with a PROXY protocol header, version 1 or 2. */
   proxies: ClientAcl;
   certificate: CertificateKeeper;
   counters: EncryptedCounters;
@@ -53,7 +53,7 @@ export class TlsListener {
 
   constructor(options: TlsListenerOptions) {
     this.#options = options;
-    this.#clients = new ClientLimit(options.limits.maxConnectionsPerClient);
+    this.#clients = new ClientLimit(options.limits.maxConnectionsPerClient, IPV6_CLIENT_BYTES);
     this.#rate = new ResponseRateLimit(options.limits.handshakesPerSecond, options.rateLimitKey);
     this.#ownRate = new ResponseRateLimit(options.limits.handshakesPerSecondPerClient, options.rateLimitKey);
   }
@@ -107,24 +107,13 @@ export class TlsListener {
 
   /** Reads the header that a proxy sends first and goes on with the client it names. */
   #readProxy(attempt: Attempt, proxy: StreamClient): void {
-    const { socket } = attempt;
-    let received: Buffer = Buffer.alloc(0);
-    const onData = (chunk: Buffer) => {
-      received = Buffer.concat([received, chunk]);
-      const header = readProxyHeader(received.subarray(0, MAX_READ_PROXY_BYTES));
-      if (header === PROXY_HEADER.INCOMPLETE) return;
-      socket.off('data', onData);
-      if (header === PROXY_HEADER.INVALID) return refuse(attempt, 'proxy_header');
-      socket.pause();
-      if (received.length > header.length) socket.unshift(received.subarray(header.length));
+    receiveProxyHeader(attempt.socket, (header) => {
+      if (header === 'malformed') return refuse(attempt, 'proxy_header');
+      if (header === 'ended') return void attempt.socket.destroy();
       if (header.client === undefined) return this.#begin(attempt, proxy);
       const peer = new Uint8Array(PEER_ROOM);
       writeSocketAddress(header.client, peer, 0);
       this.#begin(attempt, { peer, listener: header.listener ?? proxy.listener });
-    };
-    socket.on('data', onData);
-    socket.once('end', () => {
-      if (attempt.failure !== undefined) socket.destroy();
     });
   }
 
@@ -136,9 +125,9 @@ export class TlsListener {
     if (!this.#ownRate.take(client.peer, 0, now) || !this.#rate.take(EVERYBODY, 0, now)) {
       return refuse(attempt, 'rate_limit');
     }
-    const share = this.#clients.take(client.peer);
-    if (share === undefined) return refuse(attempt, 'client_limit');
-    attempt.socket.once('close', () => this.#clients.give(share));
+    const leave = this.#clients.enter(addressOctets(client.peer));
+    if (leave === undefined) return refuse(attempt, 'client_limit');
+    attempt.socket.once('close', leave);
     const socket = new TLSSocket(attempt.socket, {
       isServer: true,
       secureContext: certificate.context,
@@ -155,8 +144,6 @@ export class TlsListener {
     socket.once('secure', () => {
       clearTimeout(attempt.timer);
       attempt.failure = undefined;
-      // What tls.Server does here; as long as it is set node:http2 waits for a handshake that is over.
-      Object.assign(socket, { secureConnecting: false });
       counters.connections++;
       socket.once('close', () => {
         counters.connections--;

@@ -192,9 +192,9 @@ describe('the decoder', () => {
   });
 
   test('takes a text as long as a block', () => {
-    const long = Buffer.concat([hex('00'), encodeText('a', false), encodeText('b'.repeat(16_377), false)]);
+    const long = Buffer.concat([hex('00'), encodeText('a', false), encodeText('b'.repeat(16_378), false)]);
     expect(long.length).toBe(16_384);
-    expect(decode(new HpackDecoder(), long)![0]![1].length).toBe(16_377);
+    expect(decode(new HpackDecoder(), long)![0]![1].length).toBe(16_378);
   });
 
   test('takes a table as large as allowed', () => {
@@ -270,6 +270,16 @@ describe('the encoder', () => {
     ];
     expect(encode(encoder, 200, fields).length).toBeGreaterThan(30);
     expect(encode(encoder, 200, fields).length).toBe(4);
+  });
+
+  test('tells a table that was smaller for a while, and the one that holds', () => {
+    const encoder = new HpackEncoder();
+    encode(encoder, 200, [[RESPONSE_FIELD.ALLOW, 'GET']]);
+    for (const size of [100, 0, 300]) encoder.limit(size);
+    expect(encode(encoder, 200, []).toString('hex')).toBe('203f8d0288');
+    expect(encode(encoder, 200, []).toString('hex')).toBe('88');
+    encoder.limit(200);
+    expect(encode(encoder, 200, []).toString('hex')).toBe('3fa90188');
   });
 
   test('keeps nothing for a peer that allows no table', () => {

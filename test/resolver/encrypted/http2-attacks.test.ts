@@ -145,6 +145,10 @@ describe('a flood is cut off', () => {
     ['windows of a stream that is over', [get(1), ...times(300, () => windowUpdate(1, 1))]],
     ['unknown frames', times(300, () => frame(99, 0, 0))],
     ['GOAWAY', [get(1, '/later'), ...times(300, () => frame(FRAME.GOAWAY, 0, 0, Buffer.alloc(8)))]],
+    [
+      'requests after goodbye',
+      [get(1, '/later'), frame(FRAME.GOAWAY, 0, 0, Buffer.alloc(8)), ...times(300, (at) => get(3 + 2 * at))],
+    ],
     ['resets of a stream that is over', [get(1), ...times(300, () => resetBy(1))]],
     ['empty data', [headers(1, block(anyPost), 4), ...times(300, () => frame(FRAME.DATA, 0, 1))]],
     ['data of one octet', [headers(1, block(anyPost), 4), ...times(300, () => frame(FRAME.DATA, 0, 1, Buffer.of(1)))]],
