@@ -2,13 +2,16 @@ import { formatInstant } from '../register/time.ts';
 import type { AuditReading } from './audit-register.ts';
 import type { Cause } from './effects.ts';
 import { type Coverage, countUnread } from './explain-name.ts';
+import type { PageRule } from './replay.ts';
 
 /** Says in words what an entry comes to, for one name. */
-export function describeCoverage({ notice, state, causes, exclusion, refusal }: Coverage): string {
+export function describeCoverage({ notice, state, causes, exclusion, refusal, page, answer }: Coverage): string {
   const { reference } = notice.statement;
   switch (state) {
     case 'in-force':
-      return `blocked under ${reference}`;
+      return `${answer === 'redirect' ? 'redirected to the notice page' : 'blocked'} under ${reference}`;
+    case 'page':
+      return `${reference} is about one page of it: ${describePageRule(page!)}`;
     case 'excluded': {
       const by = exclusion?.statement === undefined ? reference : exclusion.statement.statement.reference;
       return `${reference} keeps ${exclusion!.name} reachable, by ${by}`;
@@ -18,6 +21,12 @@ export function describeCoverage({ notice, state, causes, exclusion, refusal }: 
     case 'lifted':
       return causes.map((cause) => describeCause(reference, cause)).join('; ');
   }
+}
+
+/** Says in words which page is listed and where that holds. */
+export function describePageRule({ url = '', query, https }: PageRule): string {
+  const what = query === undefined ? url : `${url} with any query`;
+  return `${what}, ${https === 'closed' ? 'HTTPS to the whole host closed' : 'on HTTP alone'}`;
 }
 
 /** Says in words why a notice's entry is not in force. */

@@ -1,9 +1,11 @@
+import type { EntryAction } from '../register/annex.ts';
 import { type FoldedNotice, windowsOf } from '../register/fold.ts';
 import { createGuard, type RefuseEntry } from '../register/guard.ts';
+import { refuseAt } from '../register/pages.ts';
 import { isNotice, type KnownNotice, type KnownStatement } from '../register/verify-statement.ts';
 import type { AuditRegister } from './audit-register.ts';
 import { type Cause, type CauseKind, Effects } from './effects.ts';
-import { excludedNames, windowAt } from './replay.ts';
+import { describePage, excludedNames, type PageRule, windowAt } from './replay.ts';
 import { SEALED_NAME, SealedEntries } from './sealed-entries.ts';
 
 /** What happened to a rule between two times. */
@@ -15,10 +17,12 @@ export type RuleChangeKind = 'added' | 'removed' | 'narrowed' | 'widened';
 export type RuleChangeReason = CauseKind | 'notice' | 'began' | 'resumed' | 'varied';
 
 /** A rule that differs between two times, with the statement that did it. */
-export interface RuleChange {
+export interface RuleChange extends PageRule {
   readonly change: RuleChangeKind;
   readonly name: string;
   readonly scope: string;
+  /** Absent where the entries are not at hand. */
+  readonly action?: EntryAction;
   readonly notice: KnownNotice;
   /** Id of the entry; for a sealed notice how many entries it has. */
   readonly entry: string;
@@ -75,8 +79,16 @@ function* diffNotice(notice: KnownNotice, before: Side, after: Side, refuse: Ref
     if (!was && !is) continue;
     const difference =
       was === is ? describeExclusions(notice, at, before, after) : describeTurn(notice, at, is, before, after);
-    if (difference === undefined || refuse(entries.name(at), entries.scope(at), approvers) !== undefined) continue;
-    yield { name: entries.name(at), scope: entries.scope(at), notice, entry: entries.id(at), ...difference };
+    if (difference === undefined || refuseAt(refuse, entries, at, approvers) !== undefined) continue;
+    yield {
+      name: entries.name(at),
+      scope: entries.scope(at),
+      action: entries.action(at),
+      ...describePage(notice, entries.urls.get(at)),
+      notice,
+      entry: entries.id(at),
+      ...difference,
+    };
   }
 }
 

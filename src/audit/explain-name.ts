@@ -2,9 +2,11 @@ import type { EntryTable } from '../register/annex.ts';
 import { ancestorsOf, isBelow } from '../register/entry-name.ts';
 import { createGuard, type RefuseEntry } from '../register/guard.ts';
 import type { Pack } from '../register/pack.ts';
+import { refuseAt } from '../register/pages.ts';
 import { isNotice, type KnownNotice } from '../register/verify-statement.ts';
 import type { AuditReading } from './audit-register.ts';
 import { type AppliedExclusion, type Cause, Effects } from './effects.ts';
+import { describePage, type PageRule } from './replay.ts';
 import { SealedEntries } from './sealed-entries.ts';
 
 /** An entry that is about a name, and what it comes to. */
@@ -13,21 +15,31 @@ export interface Coverage {
   /** Position of the entry in its annex. */
   readonly at: number;
   /**
-   * `lifted`: not in force, see `causes`. `excluded`: in force, but not for this name. `refused`: by the guard-rails.
+   * `lifted`: not in force, see `causes`. `excluded`: in force, but not for this name. `refused`: by the guard-rails. `page`:
+   * in force, but for one page of the name, which is not blocked itself.
    */
-  readonly state: 'in-force' | 'lifted' | 'excluded' | 'refused';
+  readonly state: 'in-force' | 'page' | 'lifted' | 'excluded' | 'refused';
   /** Why the entry is not in force. */
   readonly causes: readonly Cause[];
   readonly exclusion?: AppliedExclusion;
   readonly refusal?: string;
-  /** The answer a resolver owes while it is in force. */
-  readonly answer: 'nxdomain' | 'nodata';
+  /** The page that the entry lists. */
+  readonly page?: PageRule;
+  /** Whether everything below the name is covered as well. */
+  readonly coversBelow: boolean;
+  /**
+   * The answer a resolver owes while it is in force. `redirect`: the address of the notice page, or else NODATA. `steer`: the
+   * address of the gateway, where there is one.
+   */
+  readonly answer: 'nxdomain' | 'nodata' | 'redirect' | 'steer';
 }
 
 /** What the register says about one name for one licensee at one time. */
 export interface NameReport {
   readonly name: string;
   readonly blocked: boolean;
+  /** Whether pages of it are listed, and it is not blocked itself: its address is that of the gateway, where there is one. */
+  readonly steered: boolean;
   /** Every entry that covers the name, in force or not; the nearest name first. */
   readonly coverages: readonly Coverage[];
   /** Entries that are about names above or below it and do not cover it: `exact` ones above, any below. */
@@ -51,7 +63,7 @@ export interface ExplainTerms {
 const MAX_NEAR = 20;
 
 /**
- * Says of each name whether the register blocks it and by which entries, or what became of those that did. One pass
+ * Says of each name whether the register blocks it and by which entries, pages of it, or what became of those that did. One pass
  * over all entries however many names there are. Names are canonical. What sealed annexes hold that are not at hand is
  * not known: see `countUnread`.
  */
@@ -68,7 +80,8 @@ export function explainNames(
     const coverages = covering.map((place) => judge(name, place, effects, refuse));
     coverages.sort((one, other) => nameOf(other).length - nameOf(one).length);
     const blocked = coverages.some(({ state }) => state === 'in-force');
-    reports.set(name, { name, blocked, coverages, near });
+    const steered = !blocked && coverages.some(({ state }) => state === 'page');
+    reports.set(name, { name, blocked, steered, coverages, near });
   }
   return reports;
 }
@@ -138,10 +151,19 @@ function judge(name: string, { notice, at }: EntryPlace, effects: Effects, refus
   const causes = effects.causes(notice, at);
   const exclusions = effects.exclusions(notice, at);
   const exclusion = exclusions.find((one) => name === one.name || isBelow(name, one.name));
-  const refusal = refuse(entries.name(at), entries.scope(at), notice.statement.approvals.length);
+  const refusal = refuseAt(refuse, entries, at, notice.statement.approvals.length);
   // A name above an exclusion answers NODATA, as NXDOMAIN would deny the exclusion too (RFC 8020).
-  const denies = entries.scope(at) === 'subtree' && !exclusions.some((one) => isBelow(one.name, name));
-  const answer = denies ? 'nxdomain' : 'nodata';
-  const state = causes.length > 0 ? 'lifted' : exclusion ? 'excluded' : refusal ? 'refused' : 'in-force';
-  return { notice, at, state, causes, exclusion, refusal, answer };
+  const coversBelow = entries.scope(at) === 'subtree' && !exclusions.some((one) => isBelow(one.name, name));
+  const isPage = entries.scope(at) === 'url';
+  const page = isPage ? describePage(notice, entries.urls.get(at)) : undefined;
+  const inForce = isPage ? 'page' : 'in-force';
+  const state = causes.length > 0 ? 'lifted' : exclusion ? 'excluded' : refusal ? 'refused' : inForce;
+  const answer = answerOwed(entries, at, coversBelow);
+  return { notice, at, state, causes, exclusion, refusal, page, coversBelow, answer };
+}
+
+function answerOwed(entries: EntryTable, at: number, coversBelow: boolean): Coverage['answer'] {
+  if (entries.scope(at) === 'url') return 'steer';
+  if (entries.action(at) === 'redirect') return 'redirect';
+  return coversBelow ? 'nxdomain' : 'nodata';
 }

@@ -20,6 +20,7 @@ export type FindingCode =
   | 'review-overdue'
   | 'override'
   | 'annex-missing'
+  | 'pages-http-only'
   // what nodes say
   | 'receipt-invalid'
   | 'receipt-disagrees'
@@ -32,8 +33,10 @@ export type FindingCode =
   | 'block-slow'
   | 'node-silent'
   | 'node-observing'
+  | 'pages-unenforced'
   // what a resolver answers
   | 'under-blocked'
+  | 'not-steered'
   | 'wrong-reference'
   | 'wrong-answer'
   | 'unproven'

@@ -245,7 +245,8 @@ function requireBlocked(
   pack: Pack,
 ): Window {
   const [apex, scope] = [entry.name(0), entry.scope(0)];
-  const covers = name === apex || (scope === 'subtree' && isBelow(name, apex));
+  // A page says nothing of the name.
+  const covers = (name === apex && scope !== 'url') || (scope === 'subtree' && isBelow(name, apex));
   if (!covers) throw invalid(`the entry is about ${apex}, not about ${name}`);
   const refusal = createGuard(pack)(apex, scope, notice.statement.approvals.length);
   if (refusal !== undefined) throw invalid(`no node makes a rule of the entry: ${refusal}`);

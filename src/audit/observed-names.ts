@@ -1,4 +1,5 @@
 import { WartaError } from '../base/errors.ts';
+import { canonicaliseEntry } from '../register/annex.ts';
 import { canonicaliseName, fitsWire } from '../register/entry-name.ts';
 import { formatInstant } from '../register/time.ts';
 import type { AuditRegister } from './audit-register.ts';
@@ -6,15 +7,17 @@ import { describeCoverage } from './coverage-description.ts';
 import { type Coverage, countUnread, type ExplainTerms, explainNames, type NameReport } from './explain-name.ts';
 import { type Finding, type FindingCode, traceTo } from './finding.ts';
 
-/** A name that someone saw blocked; `subtree` when everything below it was as well. */
+/** A name that someone saw blocked; `subtree` when everything below it was as well, `url` when it was one page alone. */
 export interface ObservedName {
   readonly name: string;
   readonly scope?: 'exact' | 'subtree';
+  /** The page, in WHATWG's spelling, when only that was blocked. */
+  readonly url?: string;
 }
 
 /**
- * Parses a list of names seen blocked: one a line, `*.bad.example` for a name with all below it; or what `replay`
- * writes, CSV or JSON lines. Blank lines and `#` are skipped.
+ * Parses a list of names seen blocked: one a line, `*.bad.example` for a name with all below it, `http://…` for one page; or
+ * what `replay` writes, CSV or JSON lines. Blank lines and `#` are skipped.
  *
  * @throws {WartaError} `name-invalid`, naming the line.
  */
@@ -22,7 +25,13 @@ export function parseObserved(text: string): ObservedName[] {
   const lines = text.split('\n').map((line) => line.trim());
   return lines.flatMap((line, at) => {
     if (line === '' || line.startsWith('#') || line.startsWith('name,')) return [];
-    const { name, scope } = splitLine(line);
+    const { name, scope, url } = splitLine(line);
+    if (scope === 'sealed') return []; // it names nothing
+    if (url !== undefined) {
+      const forms = canonicaliseEntry(url, 'url');
+      if (forms === undefined) throw new WartaError('name-invalid', `line ${at + 1}: ${url} is no http(s) URL`);
+      return { name: forms.canonical, url: forms.url };
+    }
     const canonical = canonicaliseName(name.replace(/^\*\./, ''));
     if (canonical === undefined || !fitsWire(canonical)) {
       throw new WartaError('name-invalid', `line ${at + 1}: ${name} is no domain name`);
@@ -32,17 +41,24 @@ export function parseObserved(text: string): ObservedName[] {
 }
 
 /** Takes a line apart: JSON, CSV, or blanks between. */
-function splitLine(line: string): { name: string; scope?: string } {
+function splitLine(line: string): { name: string; scope?: string; url?: string } {
+  if (/^https?:/i.test(line)) return { name: line, url: line };
   if (!line.startsWith('{')) {
     const [name = '', scope] = line.split(/[\s,]+/);
-    return { name, scope };
+    return { name, scope, url: scope === 'url' ? readUrlField(line) : undefined };
   }
   try {
-    const { name, scope } = JSON.parse(line) as Record<string, unknown>;
-    return { name: String(name), scope: String(scope) };
+    const { name, scope, url } = JSON.parse(line) as Record<string, unknown>;
+    return { name: String(name), scope: String(scope), url: url === undefined ? undefined : String(url) };
   } catch {
     return { name: line };
   }
+}
+
+/** Returns the last field of a line of CSV as `replay` writes it, where addresses of pages are. */
+function readUrlField(line: string): string {
+  const [, quoted, plain] = /,(?:"((?:[^"]|"")*)"|([^",]*))$/.exec(line) ?? [];
+  return quoted?.replaceAll('""', '"') ?? plain ?? '';
 }
 
 /** Finds names that were seen blocked and that no statement in force lets a licensee block, or not so widely. */
@@ -64,19 +80,20 @@ export function findInObserved(
 /** Says what is wrong with a block that was seen; `undefined` when it is ordered. */
 export function judgeObserved(
   register: AuditRegister,
-  { name, scope }: ObservedName,
+  { name, scope, url }: ObservedName,
   report: NameReport,
   { licensee, atSeconds }: ExplainTerms,
   unread: number,
 ): Finding | undefined {
-  const evidence = { name, at: formatInstant(atSeconds) };
+  const evidence = { name, url, at: formatInstant(atSeconds) };
+  const what = url ?? name;
   const finding = (code: FindingCode, summary: string, coverage?: Pick<Coverage, 'notice' | 'at'>): Finding => {
     const trace = coverage && traceTo(coverage.notice, register.indexOf(coverage.notice.name));
     const entry = coverage?.notice.entries?.id(coverage.at);
     return { code, severity: 'error', summary, ...trace, licensee, evidence: { ...evidence, entry } };
   };
   if (report.blocked) {
-    const whole = report.coverages.some((one) => one.state === 'in-force' && one.answer === 'nxdomain');
+    const whole = report.coverages.some((one) => one.state === 'in-force' && one.coversBelow);
     const [exact] = report.coverages;
     if (scope !== 'subtree' || whole) return undefined;
     return finding(
@@ -85,23 +102,26 @@ export function judgeObserved(
       exact,
     );
   }
-  const [coverage] = report.coverages.toSorted((one, other) => STATES.indexOf(one.state) - STATES.indexOf(other.state));
+  // Of a page that was seen blocked, other pages of its host say nothing.
+  const about = report.coverages.filter(({ page }) => url === undefined || page === undefined || page.url === url);
+  if (url !== undefined && about.some(({ state }) => state === 'page')) return undefined;
+  const [coverage] = about.toSorted((one, other) => STATES.indexOf(one.state) - STATES.indexOf(other.state));
   if (coverage !== undefined) {
     const { code, why } = explainLifted(coverage);
-    return finding(code, `${name} is blocked, and may not be: ${why}`, coverage);
+    return finding(code, `${what} is blocked, and may not be: ${why}`, coverage);
   }
   const [near] = report.near;
   if (near !== undefined) {
     const entryName = near.notice.entries!.name(near.at);
-    return finding('scope-wider', `${name} is blocked; ${referenceOf(near)} covers ${entryName} only`, near);
+    return finding('scope-wider', `${what} is blocked; ${referenceOf(near)} covers ${entryName} only`, near);
   }
-  const off = finding('off-register', `${name} is blocked, and no statement names it`);
+  const off = finding('off-register', `${what} is blocked, and no statement names it`);
   if (unread === 0) return off;
   const hidden = `${unread} sealed notices whose names are not at hand may`;
-  return { ...off, severity: 'warning', summary: `${name} is blocked, and no open notice names it; ${hidden}` };
+  return { ...off, severity: 'warning', summary: `${what} is blocked, and no open notice names it; ${hidden}` };
 }
 
-const STATES: readonly Coverage['state'][] = ['excluded', 'lifted', 'refused', 'in-force'];
+const STATES: readonly Coverage['state'][] = ['excluded', 'page', 'lifted', 'refused', 'in-force'];
 
 function referenceOf({ notice }: { notice: Coverage['notice'] }): string {
   return notice.statement.reference;

@@ -2,19 +2,23 @@ import { ancestorsOf, fitsWire } from '../register/entry-name.ts';
 import { type FoldedNotice, windowsOf } from '../register/fold.ts';
 import { createGuard } from '../register/guard.ts';
 import type { Pack } from '../register/pack.ts';
+import { refuseAt } from '../register/pages.ts';
 import { isNotice, type KnownNotice } from '../register/verify-statement.ts';
+import { STEERING_DELAY_SECONDS } from '../rules/layout.ts';
 import type { AuditReading, AuditRegister } from './audit-register.ts';
 import { type ExplainTerms, explainNames, type NameReport } from './explain-name.ts';
 import { excludedNames, windowAt } from './replay.ts';
 
 /**
- * Why a name is asked. `rule` and `below-rule` must be blocked. The rest must not: names an exclusion keeps reachable,
+ * Why a name is asked. `rule` and `below-rule` must be blocked; `page` is the host of a listed page, which is to be sent to the
+ * gateway. The rest must not be touched: names an exclusion keeps reachable,
  * names below an exact entry, names that only look like an entry (`near-miss`), beside or above one, names released or
  * lapsed, and names the policy pack protects.
  */
 export type ProbeReason =
   | 'rule'
   | 'below-rule'
+  | 'page'
   | 'exclusion'
   | 'below-exact'
   | 'near-miss'
@@ -23,11 +27,15 @@ export type ProbeReason =
   | 'released'
   | 'protected';
 
+/** What a name must be. */
+export type ProbeExpectation = 'blocked' | 'steered' | 'open';
+
 /** A name to ask for, and what the register says about it. */
 export interface ProbeName {
   readonly name: string;
   readonly reason: ProbeReason;
-  readonly expect: 'blocked' | 'open';
+  /** `steered`: sent to the gateway, and not blocked. */
+  readonly expect: ProbeExpectation;
   readonly report: NameReport;
 }
 
@@ -108,7 +116,7 @@ function chooseEntries(reading: AuditReading, pack: Pack, { licensee, nowSeconds
     for (let at = 0; at < entries.count; at++) {
       if (folded === undefined || windowAt(windowsOf(folded, at), nowSeconds) === undefined) {
         if (notice.integratedAtSeconds <= nowSeconds) released.offer(entries.name(at));
-      } else if (refuse(entries.name(at), entries.scope(at), notice.statement.approvals.length) === undefined) {
+      } else if (refuseAt(refuse, entries, at, notice.statement.approvals.length) === undefined) {
         rules.offer({ folded, at });
       }
     }
@@ -123,8 +131,9 @@ function* namesAround(
   { nowSeconds }: PlanTerms,
 ): Generator<[string, ProbeReason]> {
   const name = folded.entries.name(at);
-  const subtree = folded.entries.scope(at) === 'subtree';
-  yield [name, 'rule'];
+  const scope = folded.entries.scope(at);
+  const subtree = scope === 'subtree';
+  yield [name, scope === 'url' ? 'page' : 'rule'];
   yield [`${token}.${name}`, subtree ? 'below-rule' : 'below-exact'];
   for (const excluded of excludedNames(folded, at, nowSeconds)) {
     yield [excluded, 'exclusion'];
@@ -135,6 +144,10 @@ function* namesAround(
   if (parent === undefined) return;
   yield [`${token}.${parent}`, 'sibling'];
   if (parent.includes('.')) yield [parent, 'parent'];
+}
+
+function expectationOf({ blocked, steered }: NameReport): ProbeExpectation {
+  return blocked ? 'blocked' : steered ? 'steered' : 'open';
 }
 
 /** Keeps the names about which the register says the same now, a moment ago, and in a moment. */
@@ -149,12 +162,15 @@ function keepSettled(
     return explainNames(reading, candidates.keys(), terms);
   };
   const [before, now, after] = [nowSeconds - settleSeconds, nowSeconds, nowSeconds + settleSeconds].map(explain);
+  // Resolvers steer nobody before gateways know of the page too.
+  const steered = settleSeconds < STEERING_DELAY_SECONDS ? explain(nowSeconds - STEERING_DELAY_SECONDS) : before;
   const names: ProbeName[] = [];
   for (const [name, reason] of candidates) {
     const report = now!.get(name)!;
-    const { blocked } = report;
-    if (before!.get(name)!.blocked !== blocked || after!.get(name)!.blocked !== blocked) continue;
-    names.push({ name, reason, expect: blocked ? 'blocked' : 'open', report });
+    const expect = expectationOf(report);
+    const others = expect === 'steered' ? [before, after, steered] : [before, after];
+    if (others.some((reports) => expectationOf(reports!.get(name)!) !== expect)) continue;
+    names.push({ name, reason, expect, report });
   }
   return names;
 }

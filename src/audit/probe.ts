@@ -6,14 +6,14 @@ import { formatInstant } from '../register/time.ts';
 import type { AuditRegister } from './audit-register.ts';
 import { type AnswerVerdict, judgeAnswer } from './dns-answer.ts';
 import type { DnsAsker } from './dns-asker.ts';
-import { countUnread, type ExplainTerms } from './explain-name.ts';
+import { type Coverage, countUnread, type ExplainTerms } from './explain-name.ts';
 import { type Finding, traceTo } from './finding.ts';
 import { judgeObserved } from './observed-names.ts';
 import type { ProbeName } from './probe-plan.ts';
 
 /** How a resolver is asked. */
 export interface ProbeTerms {
-  /** Record types asked for of names that must be blocked; of the others the first alone. */
+  /** Record types asked for of names that must be blocked or steered; of the others the first alone. */
   readonly types: readonly number[];
   /** Questions under way at once. */
   readonly concurrency: number;
@@ -52,7 +52,7 @@ export async function runProbe(
   compare?: DnsAsker,
 ): Promise<ProbeResult[]> {
   const questions = names.flatMap((asked) =>
-    (asked.expect === 'blocked' ? terms.types : terms.types.slice(0, 1)).map((type) => ({ asked, type })),
+    (asked.expect === 'open' ? terms.types.slice(0, 1) : terms.types).map((type) => ({ asked, type })),
   );
   const { clock = systemClock, pause = sleep } = terms;
   const results: ProbeResult[] = [];
@@ -97,6 +97,7 @@ export type ProbeOutcome =
   | 'as-expected'
   | 'under-blocked'
   | 'over-blocked'
+  | 'not-steered'
   | 'wrong-reference'
   | 'wrong-answer'
   | 'unproven'
@@ -107,13 +108,39 @@ export function judgeResult({ asked, verdict, elsewhere }: ProbeResult): ProbeOu
   const silent = verdict.kind === 'denied' && elsewhere?.kind === 'open';
   if (verdict.kind === 'failed') return 'unanswered';
   if (asked.expect === 'open') return verdict.kind === 'blocked' || silent ? 'over-blocked' : 'as-expected';
+  if (asked.expect === 'steered') return judgeSteered(asked, verdict, silent);
   if (verdict.kind === 'open') return 'under-blocked';
   if (verdict.kind === 'denied') return silent ? 'wrong-answer' : 'unproven';
   const inForce = asked.report.coverages.filter(({ state }) => state === 'in-force');
-  const named = inForce.some(({ notice }) => notice.statement.reference === verdict.reference);
-  if (!named) return 'wrong-reference';
-  const formed = inForce.some(({ answer }) => answer === verdict.form);
-  return formed && verdict.code === EDE.CENSORED ? 'as-expected' : 'wrong-answer';
+  if (!isNamed(inForce, verdict)) return 'wrong-reference';
+  return inForce.some((coverage) => isOwed(coverage, verdict)) ? 'as-expected' : 'wrong-answer';
+}
+
+/** Whether an answer names the notice of one of these entries. */
+function isNamed(coverages: readonly Coverage[], { reference }: AnswerVerdict): boolean {
+  return coverages.some(({ notice }) => notice.statement.reference === reference);
+}
+
+/**
+ * Whether an answer is the one that an entry in force asks for. A redirect leads to an address, and says that it is forged;
+ * where there is none, for other types and for clients that asked for structured errors, it is a negative answer.
+ */
+function isOwed({ answer, coversBelow }: Coverage, { form, code }: AnswerVerdict): boolean {
+  if (answer !== 'redirect') return form === answer && code === EDE.CENSORED;
+  if (form === 'records') return code === EDE.FORGED_ANSWER;
+  return code === EDE.CENSORED && (form === 'nodata' || coversBelow);
+}
+
+/**
+ * Judges the answer for a host with listed pages. Led to the gateway, it gives an address and says that it is forged, or no
+ * record of a type that the gateway has none of; a host without such a record, or that is not there, cannot be led anywhere.
+ */
+function judgeSteered({ report }: ProbeName, verdict: AnswerVerdict, silent: boolean): ProbeOutcome {
+  if (verdict.kind === 'open') return 'not-steered';
+  if (verdict.kind === 'denied') return silent ? 'over-blocked' : 'as-expected';
+  if (verdict.code !== EDE.FORGED_ANSWER || verdict.form === 'nxdomain') return 'over-blocked';
+  const pages = report.coverages.filter(({ state }) => state === 'page');
+  return isNamed(pages, verdict) ? 'as-expected' : 'wrong-reference';
 }
 
 /** Counts answers by what they came to. */
@@ -122,6 +149,7 @@ export function countOutcomes(results: readonly ProbeResult[]): Record<ProbeOutc
     'as-expected': 0,
     'under-blocked': 0,
     'over-blocked': 0,
+    'not-steered': 0,
     'wrong-reference': 0,
     'wrong-answer': 0,
     unproven: 0,
@@ -161,12 +189,21 @@ export function findInProbe(
   return findings;
 }
 
+/** Answers in words. */
+const OWED: Record<Coverage['answer'], string> = {
+  nxdomain: `NXDOMAIN with extended error ${EDE.CENSORED}`,
+  nodata: `NODATA with extended error ${EDE.CENSORED}`,
+  redirect: `an address with extended error ${EDE.FORGED_ANSWER}, or NODATA with ${EDE.CENSORED}`,
+  steer: `an address with extended error ${EDE.FORGED_ANSWER}`,
+};
+
 function describeOutcome(
   register: AuditRegister,
   outcome: Exclude<ProbeOutcome, 'as-expected' | 'over-blocked'>,
   { asked, verdict, elsewhere }: ProbeResult,
 ): Pick<Finding, 'code' | 'severity' | 'summary'> {
-  const [coverage] = asked.report.coverages.filter(({ state }) => state === 'in-force');
+  const counted = asked.expect === 'steered' ? 'page' : 'in-force';
+  const [coverage] = asked.report.coverages.filter(({ state }) => state === counted);
   const trace = coverage && traceTo(coverage.notice, register.indexOf(coverage.notice.name));
   const { name } = asked;
   const under = trace === undefined ? '' : ` under ${trace.reference}`;
@@ -175,14 +212,19 @@ function describeOutcome(
       return { code: outcome, severity: 'error', summary: `${name} is to be blocked${under} and resolves`, ...trace };
     case 'wrong-reference': {
       const given = verdict.reference === undefined ? 'names no notice' : `names ${verdict.reference}`;
-      const summary = `${name} is blocked${under}, and the answer ${given}`;
+      const how = asked.expect === 'steered' ? 'led to the gateway' : 'blocked';
+      const summary = `${name} is ${how}${under}, and the answer ${given}`;
       return { code: outcome, severity: 'warning', summary, ...trace };
     }
     case 'wrong-answer': {
-      const owed = coverage?.answer === 'nxdomain' ? 'NXDOMAIN' : 'NODATA';
+      const owed = OWED[coverage?.answer ?? 'nodata'];
       const given =
         elsewhere === undefined ? `${verdict.form} with extended error ${verdict.code}` : 'no reason at all';
-      const summary = `${name} is blocked${under} by ${owed} with extended error ${EDE.CENSORED}; the answer has ${given}`;
+      const summary = `${name} is blocked${under} by ${owed}; the answer has ${given}`;
+      return { code: outcome, severity: 'warning', summary, ...trace };
+    }
+    case 'not-steered': {
+      const summary = `pages of ${name} are listed${under}, and it is not led to a gateway: none of them is blocked`;
       return { code: outcome, severity: 'warning', summary, ...trace };
     }
     case 'unproven': {

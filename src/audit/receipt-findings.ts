@@ -1,4 +1,5 @@
 import { CompactRange, hashLeaf } from '../log/merkle.ts';
+import type { PageCounts } from '../register/pages.ts';
 import type { Receipt } from '../register/receipt.ts';
 import { formatInstant, secondsOf } from '../register/time.ts';
 import { isChange, isNotice, type KnownStatement } from '../register/verify-statement.ts';
@@ -136,10 +137,15 @@ function describeJudgement(
       return { ...finding, ...about(culprit), evidence: { ...evidence, ...describeListOf(judgement.listOf) } };
     }
     case 'other-count': {
-      const { rules, refusedEntries } = judgement;
-      const summary = `${who} made ${receipt.rules} rules of a list that makes ${rules}`;
-      const found = { rules: receipt.rules, refusedEntries: receipt.refusedEntries };
-      const more = { ...evidence, found, expected: { rules, refusedEntries } };
+      const { kind: _, ...expected } = judgement;
+      const { rules, refusedEntries } = receipt;
+      const { entries: pages = 0, httpOnly: httpOnlyPages = 0 } = receipt.pages ?? {};
+      const found = { rules, refusedEntries, pages, httpOnlyPages };
+      const summary =
+        rules === expected.rules && refusedEntries === expected.refusedEntries
+          ? `${who} counts ${describePages(found)} in a list with ${describePages(expected)}`
+          : `${who} made ${rules} rules of a list that makes ${expected.rules}`;
+      const more = { ...evidence, found, expected };
       return { code: 'receipt-disagrees', severity: 'error', summary, ...trace, evidence: more };
     }
     case 'disagrees': {
@@ -148,6 +154,10 @@ function describeJudgement(
       return { code: 'receipt-disagrees', severity: 'error', summary, ...trace, evidence: more };
     }
   }
+}
+
+function describePages({ pages, httpOnlyPages }: PageCounts): string {
+  return `${pages} pages (${httpOnlyPages} on HTTP alone)`;
 }
 
 type StaleJudgement = Extract<ReceiptJudgement, { kind: 'stale' }>;
@@ -224,7 +234,7 @@ function allowedSeconds(
   return complyBy === undefined ? expectations.blockSeconds : Math.max(0, secondsOf(complyBy) - dueSeconds);
 }
 
-/** Finds a node that fell silent, and one that applies nothing. */
+/** Finds a node that fell silent, one that applies nothing, and one that enforces no page. */
 function* findInHistory(
   register: AuditRegister,
   history: NodeHistory,
@@ -243,5 +253,10 @@ function* findInHistory(
   if (last?.mode === 'observe') {
     const summary = `${licensee}/${node} only observes: it blocks nothing`;
     yield { code: 'node-observing', severity: 'note', summary, licensee, node, evidence: { since: last.appliedAt } };
+  } else if (last?.pages?.steered === false) {
+    const { entries, httpOnly } = last.pages;
+    const summary = `${licensee}/${node} sends the hosts of ${entries} listed pages to no gateway: it blocks none of them`;
+    const evidence = { since: last.appliedAt, pages: entries, httpOnlyPages: httpOnly };
+    yield { code: 'pages-unenforced', severity: 'warning', summary, licensee, node, evidence };
   }
 }

@@ -1,5 +1,6 @@
 import { compileRules, type RuleSink } from '../register/compile.ts';
 import { type FoldedNotice, fold } from '../register/fold.ts';
+import type { PageCounts } from '../register/pages.ts';
 import type { Receipt } from '../register/receipt.ts';
 import { secondsOf } from '../register/time.ts';
 import { isChange, type KnownNotice, type KnownStatement } from '../register/verify-statement.ts';
@@ -23,10 +24,16 @@ export type ReceiptJudgement =
       readonly expired: readonly KnownStatement[];
       readonly listOf?: { readonly treeSize?: number; readonly atSeconds?: number };
     }
-  /** The right list, compiled into another number of rules. */
-  | { readonly kind: 'other-count'; readonly rules: number; readonly refusedEntries: number }
+  /** The right list, compiled into another number of rules, or with another number of pages. */
+  | ({ readonly kind: 'other-count' } & ListCounts)
   /** Another list altogether; `rulesDigest` is what it should be. */
   | { readonly kind: 'disagrees'; readonly rulesDigest: string };
+
+/** What the right list makes. */
+interface ListCounts extends PageCounts {
+  readonly rules: number;
+  readonly refusedEntries: number;
+}
 
 /** How many ends of windows, statements and tree sizes are tried to tell what a wrong list is. */
 const MAX_ATTEMPTS = 64;
@@ -35,7 +42,7 @@ const MAX_ATTEMPTS = 64;
 const MAX_EXPLAINED = 100;
 
 /** A compiler that counts and keeps nothing. */
-const COUNT_ONLY: RuleSink = { addNotice: () => 0, addRule() {} };
+const COUNT_ONLY: RuleSink = { addNotice: () => 0, addRule() {}, addPage() {} };
 
 /**
  * Computes the lists that receipts should state. Receipts come in order of tree size, as each size is verified once,
@@ -46,7 +53,7 @@ export class ReceiptJudge {
   readonly #moments: readonly number[];
   #size = -1;
   readonly #digests = new Map<string, string>();
-  readonly #counts = new Map<string, { rules: number; refused: number } | undefined>();
+  readonly #counts = new Map<string, ListCounts | undefined>();
   readonly #judgements = new Map<string, ReceiptJudgement>();
   #explained = 0;
 
@@ -101,17 +108,16 @@ export class ReceiptJudge {
   /** Compares numbers of rules, unless sealed names that are not at hand make some of them. */
   #judgeCount(receipt: Receipt, digest: string, folded: () => FoldedNotice<KnownNotice>[]): ReceiptJudgement {
     if (!this.#counts.has(digest)) this.#counts.set(digest, this.#count(folded()));
-    const count = this.#counts.get(digest);
-    if (count === undefined || (count.rules === receipt.rules && count.refused === receipt.refusedEntries)) {
-      return { kind: 'agrees' };
-    }
-    return { kind: 'other-count', rules: count.rules, refusedEntries: count.refused };
+    const counts = this.#counts.get(digest);
+    return counts === undefined || isSameCount(counts, receipt)
+      ? { kind: 'agrees' }
+      : { kind: 'other-count', ...counts };
   }
 
-  #count(folded: readonly FoldedNotice<KnownNotice>[]) {
+  #count(folded: readonly FoldedNotice<KnownNotice>[]): ListCounts | undefined {
     if (folded.some(({ entries }) => entries instanceof SealedEntries)) return undefined;
-    const { rules, refused } = compileRules(folded, this.#register.pinned.pack, COUNT_ONLY);
-    return { rules, refused: refused.length };
+    const { rules, pages, httpOnlyPages, refused } = compileRules(folded, this.#register.pinned.pack, COUNT_ONLY);
+    return { rules, pages, httpOnlyPages, refusedEntries: refused.length };
   }
 
   /** Looks for what was done wrong, the likeliest first. */
@@ -190,6 +196,13 @@ export class ReceiptJudge {
     }
     return undefined;
   }
+}
+
+/** Whether a receipt counts what its list makes. One that says nothing of pages has none. */
+function isSameCount({ rules, refusedEntries, pages, httpOnlyPages }: ListCounts, receipt: Receipt): boolean {
+  const { entries = 0, httpOnly = 0 } = receipt.pages ?? {};
+  const samePages = entries === pages && httpOnly === httpOnlyPages;
+  return samePages && rules === receipt.rules && refusedEntries === receipt.refusedEntries;
 }
 
 function isHeartbeat({ statement }: KnownStatement): boolean {

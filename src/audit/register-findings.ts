@@ -1,4 +1,5 @@
 import type { ErrorCode } from '../base/errors.ts';
+import { httpsOfPages } from '../register/pages.ts';
 import type { Notice } from '../register/statement.ts';
 import { DAY_SECONDS, formatInstant, secondsOf } from '../register/time.ts';
 import { isNotice, type KnownNotice } from '../register/verify-statement.ts';
@@ -158,6 +159,7 @@ function* findInNotices(register: AuditRegister, reading: AuditReading, nowSecon
     const whole = register.wholeNotice(notice);
     yield* findSelfApproval(notice, whole, trace, register.pinned.pack.thresholds.notice);
     yield* findReview(notice, whole, trace, reading, nowSeconds);
+    yield* findOpenPages(notice, trace, reading, nowSeconds);
     for (const { check, officer, reason } of whole.overrides) {
       const summary = `${officer} overrode the check ${check} in ${trace.reference}`;
       yield { code: 'override', severity: 'note', summary, ...trace, evidence: { check, officer, reason } };
@@ -192,10 +194,30 @@ function* findSelfApproval(
   }
 }
 
+/** Whether a notice as a whole is in force for whoever it binds; an exemption of one licensee ends it for nobody else. */
+function isInForce(notice: KnownNotice, { statements }: AuditReading, nowSeconds: number): boolean {
+  const { recipients } = notice.statement;
+  const licensee = 'all' in recipients ? NOBODY : recipients.licensees[0]!;
+  return new Effects(statements, licensee, nowSeconds).causes(notice).length === 0;
+}
+
+/** Finds pages that hold on HTTP alone: allowed, and less than their notice may seem to say. */
+function* findOpenPages(
+  notice: KnownNotice,
+  trace: Trace,
+  reading: AuditReading,
+  nowSeconds: number,
+): Generator<Finding> {
+  const pages = notice.entries?.urls.size ?? 0;
+  if (pages === 0 || httpsOfPages(notice.statement) === 'closed' || !isInForce(notice, reading, nowSeconds)) return;
+  const summary = `${pages} pages of ${trace.reference} hold on HTTP alone: HTTPS to their hosts passes`;
+  yield { code: 'pages-http-only', severity: 'note', summary, ...trace, evidence: { pages } };
+}
+
 /** Finds a review that is overdue, and a long term without one. */
 function* findReview(
   notice: KnownNotice,
-  { dates, recipients }: Notice,
+  { dates }: Notice,
   trace: Trace,
   reading: AuditReading,
   nowSeconds: number,
@@ -204,9 +226,7 @@ function* findReview(
   const overdue = reviewBy !== undefined && secondsOf(reviewBy) <= nowSeconds;
   const spanSeconds = notice.endSeconds - notice.startSeconds;
   if (!overdue && (reviewBy !== undefined || spanSeconds <= LONG_TERM_SECONDS)) return;
-  // Whoever it binds; an exemption of one licensee ends it for nobody else.
-  const licensee = 'all' in recipients ? NOBODY : recipients.licensees[0]!;
-  if (new Effects(reading.statements, licensee, nowSeconds).causes(notice).length > 0) return;
+  if (!isInForce(notice, reading, nowSeconds)) return;
   if (overdue) {
     const summary = `${trace.reference} is in force and was to be reviewed by ${reviewBy}`;
     yield { code: 'review-overdue', severity: 'warning', summary, ...trace, evidence: { reviewBy } };

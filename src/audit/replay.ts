@@ -1,16 +1,29 @@
-import type { Scope } from '../register/annex.ts';
+import type { EntryAction, PageUrl, Scope } from '../register/annex.ts';
 import { exclusionsOf, type FoldedNotice, type Window, windowsOf } from '../register/fold.ts';
 import { createGuard, type RefuseEntry } from '../register/guard.ts';
+import { httpsOfPages, type PageHttps, refuseAt } from '../register/pages.ts';
 import { formatInstant, NO_END_SECONDS } from '../register/time.ts';
 import type { KnownNotice } from '../register/verify-statement.ts';
 import type { AuditRegister, ReadOptions } from './audit-register.ts';
 import { SEALED_NAME, SealedEntries } from './sealed-entries.ts';
 
+/** What is told of a rule that lists a page; of others nothing. */
+export interface PageRule {
+  /** The address of the page. */
+  readonly url?: string;
+  /** Its query may be anything. */
+  readonly query?: 'any';
+  /** What becomes of HTTPS to its host. */
+  readonly https?: PageHttps;
+}
+
 /** A rule in force at one time. Times are RFC 3339; without `notAfter` it runs until revoked. */
-export interface ReplayedRule {
+export interface ReplayedRule extends PageRule {
   /** `(sealed)` for all entries together of a sealed notice whose annex is not at hand. */
   readonly name: string;
   readonly scope: Scope | 'sealed';
+  /** Absent where the entries are not at hand. */
+  readonly action?: EntryAction;
   /** Names below it that stay reachable, with all below them. */
   readonly exclusions: readonly string[];
   /** Reference of the notice, and its id. */
@@ -97,7 +110,7 @@ function* listRules(
       const window = windowAt(windowsOf(one, at), atSeconds);
       if (window === undefined) continue;
       const rule = describe(at, window);
-      const reason = refuse(rule.name, entries.scope(at), approvers);
+      const reason = refuseAt(refuse, entries, at, approvers, rule.name);
       if (reason === undefined) yield rule;
       else onRefused?.(rule, reason);
     }
@@ -115,6 +128,8 @@ function createDescriber(one: FoldedNotice<KnownNotice>, atSeconds: number) {
     return {
       name: entries.name(at),
       scope: entries.scope(at),
+      action: entries.action(at),
+      ...describePage(notice, entries.urls.get(at)),
       exclusions: plain ? [] : excludedNames(one, at, atSeconds),
       notice: reference,
       noticeId: notice.id,
@@ -122,6 +137,15 @@ function createDescriber(one: FoldedNotice<KnownNotice>, atSeconds: number) {
       ...last.times,
     };
   };
+}
+
+const NO_PAGE: PageRule = {};
+
+/** Describes the page of an entry that lists one. */
+export function describePage({ statement }: KnownNotice, page: PageUrl | undefined): PageRule {
+  if (page === undefined) return NO_PAGE;
+  const { url, anyQuery } = page;
+  return { url, ...(anyQuery && { query: 'any' as const }), https: httpsOfPages(statement) };
 }
 
 /** Describes a sealed notice in force as one rule that names nothing. */

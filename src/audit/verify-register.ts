@@ -1,8 +1,11 @@
+import { countRedirects, countsOf, type PageCounts, sumPages } from '../register/pages.ts';
 import { formatInstant } from '../register/time.ts';
+import { isNotice } from '../register/verify-statement.ts';
 import type { Mirror } from '../sync/mirror.ts';
 import type { AuditReading, AuditRegister, LeafVerdict } from './audit-register.ts';
 import type { Finding } from './finding.ts';
 import { checkLog, type LogCheck, type MirrorCheck } from './log-check.ts';
+import { SealedEntries } from './sealed-entries.ts';
 
 /** What was verified, from the pinned root to the last statement. */
 export interface Verification {
@@ -38,10 +41,18 @@ export interface Verification {
   /** What is wrong with the log or a mirror. */
   readonly findings: readonly Finding[];
   readonly counts: { readonly good: number; readonly void: number; readonly unread: number };
+  /** Of the notices whose annexes are at hand, in force or not: entries, redirects, pages, and those on HTTP alone. */
+  readonly listed: ListedEntries;
   /** By type, good statements only. */
   readonly types: Readonly<Record<string, number>>;
   /** One verdict for each leaf, in the log's order. */
   readonly statements: readonly StatementNote[];
+}
+
+/** What the annexes of good notices list. */
+export interface ListedEntries extends PageCounts {
+  readonly entries: number;
+  readonly redirects: number;
 }
 
 /** The verdict on one leaf, for a report. */
@@ -74,6 +85,7 @@ export async function verifyRegister(
     mirrors: check.mirrors.map(({ findings: _, ...mirror }) => mirror),
     findings,
     ...countStatements(reading),
+    listed: countListed(reading),
     statements: reading.verdicts.map(noteVerdict),
   };
 }
@@ -108,6 +120,17 @@ function countStatements({ verdicts, statements }: AuditReading): Pick<Verificat
   return {
     counts: { good, void: verdicts.length - good, unread },
     types: mapValues(byType, (group) => group!.length),
+  };
+}
+
+function countListed({ statements }: AuditReading): ListedEntries {
+  const tables = statements.filter(isNotice).flatMap(({ statement, entries }) => {
+    return entries === undefined || entries instanceof SealedEntries ? [] : [{ statement, entries }];
+  });
+  return {
+    entries: tables.reduce((sum, { entries }) => sum + entries.count, 0),
+    redirects: tables.reduce((sum, { entries }) => sum + countRedirects(entries), 0),
+    ...sumPages(tables.map(({ statement, entries }) => countsOf(statement, entries.urls.size))),
   };
 }
 

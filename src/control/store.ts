@@ -232,6 +232,8 @@ export interface ReceiptRecord {
   refusedEntries: number;
   /** Whether the register replayed for that node at that size comes to the same list; null before it was looked at. */
   agrees: boolean | null;
+  /** Of the list's entries those that list a page, as the node reports them; null when there are none. */
+  pages: { readonly entries: number; readonly httpOnly: number; readonly steered: boolean } | null;
 }
 
 /** An address that is told of events. */

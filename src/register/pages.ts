@@ -66,15 +66,16 @@ export function refuseAt(
 
 /** Counts the pages that `compileRules` makes rules for, and looks at no other entry. */
 export function countPages(folded: readonly FoldedNotice<KnownNotice>[], guard: RefuseEntry): PageCounts {
-  return sumPages(
-    folded.map((one) => {
-      const { entries, notice } = one;
-      const approvers = notice.statement.approvals.length;
-      let pages = 0;
-      for (const at of entries.urls.keys()) {
-        if (windowsOf(one, at).length > 0 && refuseAt(guard, entries, at, approvers) === undefined) pages++;
-      }
-      return countsOf(notice.statement, pages);
-    }),
-  );
+  const counts: PageCounts[] = [];
+  for (const one of folded) {
+    const { entries, notice } = one;
+    if (entries.urls.size === 0) continue;
+    const approvers = notice.statement.approvals.length;
+    let pages = 0;
+    for (const at of entries.urls.keys()) {
+      if (windowsOf(one, at).length > 0 && refuseAt(guard, entries, at, approvers) === undefined) pages++;
+    }
+    counts.push(countsOf(notice.statement, pages));
+  }
+  return sumPages(counts);
 }

@@ -391,6 +391,10 @@ export function attachAnnex<N extends KnownNotice>(notice: N, annexes: EntryRead
   for (const scope of entries.scopes) {
     if (!notice.authority.scopes.has(scope)) throw outOfScope(`${notice.authority.id} may not block by ${scope}`);
   }
+  // Closing HTTPS to a host is blocking it.
+  if (notice.statement.https !== undefined && !notice.authority.scopes.has('exact')) {
+    throw outOfScope(`${notice.authority.id} may not block by exact, which https: block-host does`);
+  }
   return notice.entries === entries ? notice : { ...notice, entries };
 }
 

@@ -3,6 +3,7 @@ import { type Migration, Migrator } from 'kysely/migration';
 import { WartaError } from '../base/errors.ts';
 import type { Engine } from './engine.ts';
 import { addFirstTables } from './migrations/0001-first-tables.ts';
+import { addReceiptPages } from './migrations/0002-receipt-pages.ts';
 import type { SchemaChange } from './migrations/schema.ts';
 import { waitWhileBusy } from './sqlite-wait.ts';
 import type { Database } from './table.ts';
@@ -10,6 +11,7 @@ import type { Database } from './table.ts';
 /** Every step from an empty database to the tables of this program, in order. A step that was released never changes. */
 const STEPS: Record<string, (change: SchemaChange) => Promise<void>> = {
   '0001-first-tables': addFirstTables,
+  '0002-receipt-pages': addReceiptPages,
 };
 
 const NAMES = Object.keys(STEPS).sort();

@@ -173,6 +173,7 @@ export const TABLES = {
     rejected: 'json?',
     refusedEntries: 'integer',
     agrees: 'boolean?',
+    pages: 'json?',
   }),
   webhooks: defineTable<WebhookRecord>('webhooks', {
     id: 'text',

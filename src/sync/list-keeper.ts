@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Worker } from 'node:worker_threads';
 import { writeDurably } from '../base/durable-file.ts';
 import { describeError, type ErrorCode, WartaError } from '../base/errors.ts';
+import { NO_PAGES, type PageCounts } from '../register/pages.ts';
 import type { AnswerOptions } from '../rules/answer-template.ts';
 import { RuleTableBuilder } from '../rules/rule-table-builder.ts';
 import { loadTable } from '../rules/table-file.ts';
@@ -28,6 +29,11 @@ export interface ListKeeperOptions {
   licensee: string;
   answer: AnswerOptions;
   mode: 'enforce' | 'observe';
+  /**
+   * Whether the hosts of listed pages are sent to a gateway: by a resolver that has any configured, and by a gateway, which is
+   * one. Receipts say so. False unless given.
+   */
+  steersPages?: boolean;
   /** Folder for the saved table, the report and the copy of the register. */
   state: string;
   /** How often the register is asked for news. */
@@ -115,6 +121,16 @@ export class ListKeeper {
     }
     await this.#cycle(false);
     return this.last?.table ?? createEmptyTable(this.#options);
+  }
+
+  /** Entries of the last list that list a page, and whether their hosts are sent to a gateway. */
+  get pages(): PageCounts & { readonly pagesSteered: boolean } {
+    const { pages, httpOnlyPages } = this.last ?? NO_PAGES;
+    return { pages, httpOnlyPages, pagesSteered: this.#steersPages };
+  }
+
+  get #steersPages(): boolean {
+    return this.#options.steersPages ?? false;
   }
 
   /** Looks for changes now and every few seconds from now on. */
@@ -246,10 +262,10 @@ export class ListKeeper {
     this.#saving = list.tableChanged;
     const { nowSeconds, state, mode, onTable } = this.#options;
     if (first || list.tableChanged) onTable(list.table);
-    this.#ask({ kind: 'applied', atSeconds: nowSeconds(), mode });
+    this.#ask({ kind: 'applied', atSeconds: nowSeconds(), mode, steersPages: this.#steersPages });
     this.#tell({ kind: 'compiled', list });
     try {
-      const report = JSON.stringify(reportOf(list, nowSeconds()), null, 2);
+      const report = JSON.stringify(reportOf(list, nowSeconds(), this.#steersPages), null, 2);
       writeDurably(join(state, REPORT_FILE), `${report}\n`, PRIVATE);
     } catch (error) {
       return error;
@@ -300,12 +316,15 @@ function createEmptyTable({ answer, nowSeconds }: ListKeeperOptions): SharedArra
 }
 
 /** What the last compilation came to, for the operator: void statements and refused entries with their reasons. */
-function reportOf(list: ListReport, atSeconds: number) {
+function reportOf(list: ListReport, atSeconds: number, steersPages: boolean) {
   return {
     compiledAt: new Date(atSeconds * 1000).toISOString(),
     seconds: Number(list.seconds.toFixed(3)),
     rules: list.rules,
     entries: list.entries,
+    pages: list.pages,
+    httpOnlyPages: list.httpOnlyPages,
+    pagesSteered: steersPages,
     rulesDigest: list.rulesDigest,
     statements: Object.values(list.verdictCounts).reduce((sum, count) => sum + count, 0),
     void: list.void,

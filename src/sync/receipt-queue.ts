@@ -1,6 +1,6 @@
 import { request } from 'undici';
 import { describeError } from '../base/errors.ts';
-import { describeRejected, type Receipt, signReceipt } from '../register/receipt.ts';
+import { describePages, describeRejected, type Receipt, signReceipt } from '../register/receipt.ts';
 import { formatInstant } from '../register/time.ts';
 import type { CompiledList } from './list-compiler.ts';
 import type { NodeIdentity } from './node-identity.ts';
@@ -12,6 +12,13 @@ const SENT_AT_ONCE = 16;
 const TIMEOUT_MILLIS = 10_000;
 /** Answers by which the log says that it will never take this one. */
 const REFUSED = new Set([400, 413, 422]);
+
+/** How a node uses its list. */
+export interface ListUse {
+  readonly mode: Receipt['mode'];
+  /** Whether the hosts of listed pages are sent to a gateway. */
+  readonly steersPages: boolean;
+}
 
 /** Says what this node applied, signed, and sends it when there is a way: kept across restarts, bounded by the store. */
 export class ReceiptQueue {
@@ -33,7 +40,7 @@ export class ReceiptQueue {
   }
 
   /** Signs and keeps a receipt of a list in use. Without somewhere to send it to there is none. */
-  add(list: CompiledList, status: FollowerStatus, atSeconds: number, mode: Receipt['mode']): void {
+  add(list: CompiledList, status: FollowerStatus, atSeconds: number, { mode, steersPages }: ListUse): void {
     const { origin, rootHash, authoritiesVersion } = status;
     if (this.#url === undefined || origin === undefined || rootHash === undefined) return;
     const bad = list.verdicts.filter(({ ok }) => !ok);
@@ -53,6 +60,7 @@ export class ReceiptQueue {
       statements: { ok: list.verdicts.length - bad.length, void: bad.length },
       rejected: describeRejected(bad),
       refusedEntries: list.refusedCount,
+      ...describePages(list, steersPages),
     };
     this.#store.commit({ receipt: signReceipt(receipt, this.#identity.key) });
   }

@@ -1,5 +1,6 @@
 import type { ErrorCode } from '../base/errors.ts';
 import type { RefusedEntry } from '../register/compile.ts';
+import type { PageCounts } from '../register/pages.ts';
 import type { Verdict } from '../register/verify-statement.ts';
 import type { AnswerOptions } from '../rules/answer-template.ts';
 import type { Incident } from './incident-book.ts';
@@ -51,7 +52,7 @@ export type SyncRequest =
       background: boolean;
     }
   /** The list is in use: say so in a receipt. */
-  | { kind: 'applied'; atSeconds: number; mode: 'enforce' | 'observe' }
+  | { kind: 'applied'; atSeconds: number; mode: 'enforce' | 'observe'; steersPages: boolean }
   | { kind: 'stop' };
 
 /** What it answers to a cycle: progress, perhaps a list, then that it is done; a list may come and its saving still fail. */
@@ -64,7 +65,7 @@ export type SyncMessage =
   | { kind: 'done'; status?: SyncStatus };
 
 /** Account of the last compilation, short enough to be handed around. */
-export interface ListReport {
+export interface ListReport extends PageCounts {
   table: SharedArrayBuffer;
   /** Whether the table is another than the one before. */
   tableChanged: boolean;

@@ -1,3 +1,4 @@
+import { flushCompileCache } from 'node:module';
 import { join } from 'node:path';
 import { parentPort, workerData } from 'node:worker_threads';
 import { describeError, type ErrorCode, WartaError } from '../base/errors.ts';
@@ -162,6 +163,9 @@ function reportOf(list: CompiledList): ListReport {
   return { ...rest, verdictCounts, void: bad.slice(0, MAX_LISTED), voidCount: bad.length };
 }
 
+// Where NODE_COMPILE_CACHE is set: a thread that is terminated keeps nothing, and would strip its types anew, for 25 MB.
+flushCompileCache();
+
 /** One request after another: of two cycles at once the older reading could come second and undo the newer. */
 let turn: Promise<void> = Promise.resolve();
 
@@ -177,7 +181,8 @@ async function handle(request: SyncRequest): Promise<void> {
   if (request.kind === 'cycle') await cycle(request);
   else if (request.kind === 'applied') {
     if (log === undefined || agent?.last === undefined) return;
-    log.receipts.add(agent.last, log.follower.status(), request.atSeconds, request.mode);
+    const { atSeconds, mode, steersPages } = request;
+    log.receipts.add(agent.last, log.follower.status(), atSeconds, { mode, steersPages });
     sendReceipts();
   } else {
     await log?.close();

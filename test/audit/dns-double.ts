@@ -17,7 +17,7 @@ export type Say =
   | 'nothing'
   | 'denied'
   | 'servfail'
-  | { readonly block: string; readonly form: 'nxdomain' | 'nodata'; readonly code?: number };
+  | { readonly block: string; readonly form: 'nxdomain' | 'nodata' | 'records'; readonly code?: number };
 
 /** A resolver of a test, on every transport. */
 export interface DnsDouble {
@@ -135,5 +135,6 @@ function compose(query: Packet, say: Say, cut: boolean): Packet | undefined {
       return composeAnswer(query, { rcode: Packet.RCODE.SERVFAIL, errors: [] });
   }
   const rcode = say.form === 'nxdomain' ? Packet.RCODE.NXDOMAIN : Packet.RCODE.NOERROR;
-  return composeAnswer(query, { rcode, errors: [[say.code ?? 16, say.block]] });
+  const answers = say.form === 'records' ? [ADDRESS] : [];
+  return composeAnswer(query, { rcode, answers, errors: [[say.code ?? 16, say.block]] });
 }

@@ -412,6 +412,96 @@ describe('findings in receipts', () => {
   });
 });
 
+describe('findings about pages', () => {
+  const PAGES = [{ url: 'http://paged.example/one' }, { url: 'http://paged.example/two', query: 'any' }];
+
+  it('name notices whose pages hold on HTTP alone, while they are in force', async () => {
+    const { desk, register } = await createSound();
+    const open = await register.notice([...PAGES, 'name.example'], { reference: 'P/1' });
+    await register.notice(PAGES, { reference: 'P/2', https: 'block-host' });
+    const { findings } = await audit(desk);
+    expect(findings.map(brief)).toEqual(['note pages-http-only P/1']);
+    expect(findings[0]).toMatchObject({ evidence: { pages: 2 }, signers: ['one', 'two'] });
+    await register.revoke(open.id);
+    expect((await audit(desk)).findings).toEqual([]);
+  });
+
+  it('name a node that sends their hosts to no gateway, by its last receipt', async () => {
+    const { desk, register, first, obey } = await createSound();
+    await register.notice(PAGES, { reference: 'P/1', https: 'block-host' });
+    first.steersPages = false;
+    await obey();
+    const { findings } = await audit(desk);
+    expect(findings.map(brief)).toEqual([`warning pages-unenforced ${LICENSEE} kl-1`]);
+    expect(findings[0]).toMatchObject({ evidence: { pages: 2, httpOnlyPages: 0 } });
+    await first.apply((receipt) => ({ ...receipt, mode: 'observe', appliedAt: formatInstant(desk.nowSeconds + 1) }));
+    desk.wait(2);
+    expect((await audit(desk)).findings.map(brief)).toEqual([`note node-observing ${LICENSEE} kl-1`]);
+    first.steersPages = true;
+    await obey();
+    expect((await audit(desk)).findings).toEqual([]);
+  });
+
+  it.each([
+    ['fewer pages', { entries: 1, httpOnly: 1, steered: true }],
+    ['pages on HTTP alone that are not', { entries: 2, httpOnly: 1, steered: true }],
+    ['none', undefined],
+  ])('name a receipt that counts %s', async (_what, pages) => {
+    const { desk, register, first } = await createSound();
+    await register.notice(PAGES, { reference: 'P/1' });
+    desk.wait(30);
+    await first.apply((receipt) => ({ ...receipt, pages }));
+    const found = (await audit(desk)).receipts.findings;
+    expect(found.map(brief)).toEqual([`error receipt-disagrees ${LICENSEE} kl-1`]);
+    expect(found[0]).toMatchObject({ evidence: { expected: { pages: 2, httpOnlyPages: 2 } } });
+    expect(found[0]!.summary).toMatch(
+      /counts [012] pages \([01] on HTTP alone\) in a list with 2 pages \(2 on HTTP alone\)/,
+    );
+  });
+
+  it('name a receipt that counts pages where there are none', async () => {
+    const { desk, first } = await createSound();
+    desk.wait(30);
+    await first.apply((receipt) => ({ ...receipt, pages: { entries: 1, httpOnly: 0, steered: true } }));
+    expect((await audit(desk)).receipts.findings.map(brief)).toEqual([`error receipt-disagrees ${LICENSEE} kl-1`]);
+  });
+
+  it('know a page that was seen blocked from its host', async () => {
+    const { desk, register } = await createSound();
+    await register.notice(PAGES, { reference: 'P/1' });
+    const gone = await register.notice([{ url: 'http://paged.example/gone' }], { reference: 'P/2' });
+    desk.wait(60);
+    await register.revoke(gone.id);
+    const { register: audited } = await desk.audit();
+    const list = [
+      'http://paged.example/one',
+      'HTTP://Paged.example:80/two',
+      'http://bad.example/anything',
+      'http://paged.example/three',
+      'http://paged.example/gone',
+      'paged.example,url,,P/2,id,e0000001,,,block,,passed,http://paged.example/gone',
+      'paged.example,url,,P/9,id,e0000001,,,block,,passed,"http://paged.example/a,b"',
+      '{"name":"paged.example","scope":"url","url":"http://paged.example/one"}',
+      'paged.example',
+    ];
+    const terms = { licensee: LICENSEE, atSeconds: desk.nowSeconds, pack };
+    const findings = findInObserved(audited, parseObserved(list.join('\n')), terms);
+    expect(
+      findings.map(({ code, reference, evidence }) => `${evidence.url ?? evidence.name} ${code} ${reference}`),
+    ).toEqual([
+      'http://paged.example/three off-register undefined',
+      'http://paged.example/gone released-applied P/2',
+      'http://paged.example/gone released-applied P/2',
+      'http://paged.example/a,b off-register undefined',
+      'paged.example scope-wider P/1',
+    ]);
+    expect(findings.at(-1)!.summary).toBe(
+      'paged.example is blocked, and may not be: P/1 is about one page of it: http://paged.example/one, on HTTP alone',
+    );
+    expect(() => parseObserved('x,url,,N,i,e,,,block,,passed,ftp://x/')).toThrow('line 1: ftp://x/ is no http(s) URL');
+  });
+});
+
 describe('findInObserved', () => {
   it('says of each name that was seen blocked whether it may be, and if not, by what', async () => {
     const { desk, register, notice } = await createSound();
@@ -467,6 +557,7 @@ off.example
       { name: 'c.example', scope: undefined },
       { name: 'd.example', scope: 'subtree' },
     ]);
+    expect(parseObserved('(sealed),sealed,,N/2,id,2,,,,,,\n{"name":"(sealed)","scope":"sealed"}')).toEqual([]);
     expect(parseObserved('{"name":"e.example","scope":"subtree"}')).toEqual([{ name: 'e.example', scope: 'subtree' }]);
     expect(() => parseObserved('fine.example\nnot a/name')).not.toThrow();
     expect(() => parseObserved('fine.example\nno/name')).toThrow('line 2');

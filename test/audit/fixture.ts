@@ -9,7 +9,7 @@ import { annexPath } from '../../src/register/annex.ts';
 import { publicKeyOf } from '../../src/register/key.ts';
 import { composeLeaf } from '../../src/register/leaf.ts';
 import { parsePack } from '../../src/register/pack.ts';
-import { describeRejected, type Receipt, signReceipt } from '../../src/register/receipt.ts';
+import { describePages, describeRejected, type Receipt, signReceipt } from '../../src/register/receipt.ts';
 import { formatInstant, secondsOf } from '../../src/register/time.ts';
 import type { AnnexSource, StatementLeaf } from '../../src/register/verify-statement.ts';
 import { ListCompiler } from '../../src/sync/list-compiler.ts';
@@ -91,6 +91,8 @@ export type ReceiptLie = (receipt: Receipt) => Receipt;
 export class ReceiptNode {
   readonly licensee: string;
   readonly node: string;
+  /** Whether it sends the hosts of listed pages to a gateway. */
+  steersPages = true;
   readonly #desk: AuditDesk;
   readonly #key: KeyObject;
   readonly #cacheFolder = makeFolder();
@@ -148,6 +150,7 @@ export class ReceiptNode {
       statements: { ok: list.verdicts.length - bad.length, void: bad.length },
       rejected: describeRejected(bad),
       refusedEntries: list.refusedCount,
+      ...describePages(list, this.steersPages),
     };
   }
 }

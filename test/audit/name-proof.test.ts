@@ -169,6 +169,20 @@ describe('a name proof', () => {
     ).toBe('bad.example');
   });
 
+  it('is not made of a page, which says nothing of its host', async () => {
+    const { desk, root } = await createDesk();
+    await desk.register.notice([{ url: 'http://paged.example/' }], { reference: 'P/1' });
+    const { register } = await desk.audit();
+    const terms = { name: 'paged.example', licensee: LICENSEE, atSeconds: desk.nowSeconds };
+    const report = explainNames(register.read(), [terms.name], { ...terms, pack }).get(terms.name)!;
+    expect(report).toMatchObject({ blocked: false, steered: true });
+    expect(report.coverages.map(({ state, answer, page }) => [state, answer, page])).toEqual([
+      ['page', 'steer', { url: 'http://paged.example/', https: 'passed' }],
+    ]);
+    expect(prove(register, terms.name, terms.atSeconds)).toBeUndefined();
+    expectRefused(composeNameProof(register, report.coverages[0]!, terms), root);
+  });
+
   it('is refused by whoever pinned another root', async () => {
     const { desk } = await createDesk();
     const { register } = await desk.audit();

@@ -1,8 +1,10 @@
+import { type AddressInfo, createServer } from 'node:net';
 import { afterAll, describe, expect, it } from 'vitest';
 import { createAsker, type Protocol } from '../../src/audit/dns-asker.ts';
 import { findInProbe, runProbe } from '../../src/audit/probe.ts';
 import { planProbe } from '../../src/audit/probe-plan.ts';
 import { RRTYPE } from '../../src/dns/constants.ts';
+import { formatInstant } from '../../src/register/time.ts';
 import { pack } from '../register/fixture.ts';
 import type { Server } from '../support/dns-client.ts';
 import { makeFolder } from '../support/folders.ts';
@@ -12,6 +14,7 @@ import { RegisterFolder } from '../support/register-folder.ts';
 import { startStubUpstream } from '../support/stub-upstream.ts';
 import { AUTHORITIES, LICENSEE, type SignedStatement } from '../support/test-authority.ts';
 import { startTestNode } from '../support/test-node.ts';
+import { waitUntil } from '../support/wait.ts';
 import { auditMemory } from './fixture.ts';
 
 const closing: (() => Promise<unknown>)[] = [];
@@ -78,6 +81,49 @@ describe('a probe of a Warta node', () => {
       'second.example under-blocked',
     ]);
     expect(findings.size).toBe(stable.length + 2);
+  });
+});
+
+describe('a probe of a Warta node for redirects and pages', () => {
+  it('finds nothing where it leads to a gateway, and pages alone while it cannot', async () => {
+    const upstream = await startStubUpstream();
+    const door = createServer((socket) => socket.destroy());
+    await new Promise<void>((resolve) => door.listen(0, '127.0.0.1', resolve));
+    const { port } = door.address() as AddressInfo;
+    const register = new RegisterFolder(makeFolder());
+    const names = [
+      { subtree: 'lead.example', exclude: ['ok.lead.example'], action: 'redirect' },
+      { exact: 'one.lead.test', action: 'redirect' },
+      { url: 'http://paged.example/listed' },
+      'whole.example',
+    ];
+    const at = formatInstant(Math.floor(Date.now() / 1000) - 60);
+    const begun = {
+      ...{ signedAt: at, dates: { made: at, approved: at, effectiveFrom: at } },
+      approvals: [{ officer: 'one', role: 'approving-officer', at }],
+    };
+    const notice = register.notice('first', names, { ...begun, reference: 'P/1' });
+    // Nobody is steered for its page yet.
+    const fresh = register.notice('fresh', [{ url: 'http://fresh.example/' }], { reference: 'P/2' });
+    const gateway = { addresses: ['127.0.0.1'], checkPorts: [port], intervalMillis: 100 };
+    const node = await startTestNode({ register, upstreams: [upstream], resolver: { gateway } });
+    closing.push(
+      () => node.stop(),
+      () => upstream.close(),
+    );
+    const answered = async () => {
+      const { results, findings } = await probe(node.server, [notice, fresh]);
+      const forged = results.filter(({ verdict }) => verdict.code === 4).map(({ asked }) => asked.name);
+      return {
+        findings: [...findings],
+        forged: [...new Set(forged.filter((name) => !name.startsWith('warta-probe')))],
+      };
+    };
+    await waitUntil('the gateway is seen', async () => (await answered()).forged.length > 0);
+    expect(await answered()).toEqual({ findings: [], forged: ['lead.example', 'one.lead.test', 'paged.example'] });
+    await new Promise((resolve) => door.close(resolve));
+    await waitUntil('the gateway is missed', async () => (await answered()).forged.length === 0);
+    expect((await answered()).findings).toEqual(['paged.example not-steered']);
   });
 });
 

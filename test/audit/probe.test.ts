@@ -45,7 +45,8 @@ function obey(name: string): Say {
   const report = explainNames(audit.read(), [name], EXPLAIN).get(name)!;
   const coverage = report.coverages.find(({ state }) => state === 'in-force');
   if (coverage === undefined) return 'open';
-  return { block: `notice ${coverage.notice.statement.reference}`, form: coverage.answer };
+  const form = coverage.answer === 'nxdomain' ? 'nxdomain' : 'nodata';
+  return { block: `notice ${coverage.notice.statement.reference}`, form };
 }
 
 let double: DnsDouble;
@@ -190,6 +191,101 @@ describe('runProbe', () => {
     expect(results.length).toBeGreaterThan(names.length);
     expect(clock.monotonicMillis() - began).toBeCloseTo((results.length - 1) * 20);
   });
+});
+
+/** A register with redirects and pages; one host with a page is blocked as a whole too. */
+function createPagesRegister() {
+  const register = new TestRegister();
+  const dates = { made: day(-5), approved: day(-5), effectiveFrom: day(-5) };
+  const entries = [
+    subtree('lead.example', { action: 'redirect' as const, excludes: ['ok.deep.lead.example'] }),
+    { raw: 'one.lead.test', scope: 'exact' as const, action: 'redirect' as const },
+    { raw: 'http://paged.example/listed', scope: 'url' as const },
+    { raw: 'http://paged.example/other', scope: 'url' as const, query: 'any' as const },
+    { raw: 'http://whole.example/listed', scope: 'url' as const },
+    subtree('whole.example'),
+    { raw: 'http://odd.example:8080/', scope: 'url' as const },
+  ];
+  register.notice(entries, { ...common('P/1', day(-5)), dates });
+  const gone = register.notice([{ raw: 'http://gone.example/', scope: 'url' }], { ...common('P/2', day(-5)), dates });
+  register.add({ type: 'revocation', ...common('R/1', day(-2)), notice: gone, from: day(-2) });
+  return auditInMemory(register);
+}
+
+describe('redirects and pages', () => {
+  const paged = createPagesRegister();
+  const names = planProbe(paged, { licensee: LICENSEE, nowSeconds: NOW, settleSeconds: 120, random });
+  const types = [RRTYPE.A, RRTYPE.AAAA, RRTYPE.HTTPS];
+
+  /** A resolver with a gateway, which has an IPv4 address alone, or without any. */
+  const resolverWith =
+    (gateway: boolean) =>
+    (name: string, type: number): Say => {
+      const report = explainNames(paged.read(), [name], EXPLAIN).get(name)!;
+      const coverage = report.coverages.find(({ state }) => state === 'in-force' || state === 'page');
+      const covering = report.coverages.find(({ state }) => state === 'in-force') ?? coverage;
+      if (covering === undefined) return 'open';
+      const block = `notice ${covering.notice.statement.reference}`;
+      const hasAddress = gateway && type === RRTYPE.A;
+      if (covering.answer === 'steer') {
+        return gateway
+          ? { block, form: hasAddress ? 'records' : 'nodata', code: 4 }
+          : type === RRTYPE.A
+            ? 'open'
+            : 'denied';
+      }
+      if (covering.answer === 'redirect')
+        return hasAddress ? { block, form: 'records', code: 4 } : { block, form: 'nodata' };
+      return { block, form: covering.answer };
+    };
+
+  async function probeWith(say: (name: string, type: number) => Say) {
+    double.say = say;
+    const results = await runProbe(askerOf(double.target('tcp')), names, { ...TERMS, types });
+    const findings = findInProbe(paged, results, 'double', EXPLAIN);
+    return { findings, brief: brief(findings), counts: countOutcomes(results), results };
+  }
+
+  it('are asked for, with the names around them', () => {
+    const planned = new Map(names.map(({ name, reason, expect: expected }) => [name, `${reason} ${expected}`]));
+    expect(planned.get('lead.example')).toBe('rule blocked');
+    expect(planned.get('one.lead.test')).toBe('rule blocked');
+    expect(planned.get('paged.example')).toBe('page steered');
+    expect(planned.get('whole.example')).toBe('page blocked');
+    expect(planned.get('gone.example')).toBe('released open');
+    expect([...planned].find(([name]) => name.endsWith('.paged.example'))?.[1]).toBe('below-exact open');
+    // The guard-rails let no page on another port make a rule.
+    expect(planned.has('odd.example')).toBe(false);
+  });
+
+  it('are as they should be at a resolver with a gateway', async () => {
+    const { findings, counts, results } = await probeWith(resolverWith(true));
+    expect(findings).toEqual([]);
+    expect(counts['as-expected']).toBe(results.length);
+  });
+
+  it('are told of as pages that nobody steers at a resolver without one; its redirects are blocks', async () => {
+    const { findings, brief: told } = await probeWith(resolverWith(false));
+    expect(told).toEqual(['paged.example not-steered P/1']);
+    expect(findings[0]).toMatchObject({ severity: 'warning', licensee: LICENSEE });
+  });
+
+  const block = 'notice P/1';
+  it.each<[string, string, Say, string[]]>([
+    ['a host with pages that is blocked whole', 'paged.example', { block, form: 'nxdomain' }, ['paged.example scope-wider P/1']],
+    ['a host with pages that has no record', 'paged.example', { block, form: 'nodata' }, ['paged.example scope-wider P/1']],
+    ['a host with pages that is denied by a forged answer', 'paged.example', { block, form: 'nxdomain', code: 4 }, ['paged.example scope-wider P/1']],
+    ['a host led to the gateway under another notice', 'paged.example', { block: 'notice P/9', form: 'records', code: 4 }, ['paged.example wrong-reference P/1']],
+    ['a host whose page was released', 'gone.example', { block, form: 'records', code: 4 }, ['gone.example released-applied P/2']],
+    ['a redirect that leads nowhere in particular', 'one.lead.test', 'open', ['one.lead.test under-blocked P/1']],
+    ['a redirect that says its answer is no forgery', 'one.lead.test', { block, form: 'records', code: 16 }, ['one.lead.test wrong-answer P/1']],
+    ['a redirect of one name that denies all below it', 'one.lead.test', { block, form: 'nxdomain' }, ['one.lead.test wrong-answer P/1']],
+    ['a redirect that is blocked', 'one.lead.test', { block, form: 'nodata' }, []],
+    ['a block that gives an address', 'whole.example', { block, form: 'records', code: 4 }, ['whole.example wrong-answer P/1']],
+  ])('%s', async (_case, name, say, expected) => {
+    const honest = resolverWith(true);
+    expect((await probeWith((asked, type) => (asked === name ? say : honest(asked, type)))).brief).toEqual(expected);
+  }); // biome-ignore format: a table
 });
 
 describe('createAsker', () => {

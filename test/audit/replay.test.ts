@@ -194,7 +194,7 @@ describe('replay', () => {
     register.add({ ...change, exclude: [{ entry: 'e0000001', names: ['more.bad.example'] }] });
     const audit = auditInMemory(register);
     const rules = [...replayRegister(audit, LICENSEE, NOW + 2 * 86_400).rules()];
-    const common2 = { notice: 'MCMC/2026/000001', noticeId: notice, notBefore: day(0) };
+    const common2 = { notice: 'MCMC/2026/000001', noticeId: notice, notBefore: day(0), action: 'block' };
     expect(rules).toEqual([
       {
         ...common2,
@@ -208,6 +208,33 @@ describe('replay', () => {
     ]);
     const [before] = replayRegister(audit, LICENSEE, NOW + 86_400).rules();
     expect(before!.exclusions).toEqual(['ok.bad.example']);
+  });
+
+  it('says of redirects and pages what they are, and what becomes of HTTPS', () => {
+    const register = new TestRegister();
+    const pages = [
+      { raw: 'HTTP://paged.example/a b,c', scope: 'url' as const, query: 'any' as const },
+      { raw: 'http://odd.example:8080/', scope: 'url' as const },
+    ];
+    register.notice([subtree('lead.example', { action: 'redirect' }), ...pages]);
+    register.notice([{ raw: 'https://closed.example/', scope: 'url' }], { ...common('N/2'), https: 'block-host' });
+    const refused: string[] = [];
+    const audit = auditInMemory(register);
+    const rules = [...replayRegister(audit, LICENSEE, NOW).rules(({ url }, why) => refused.push(`${url}: ${why}`))];
+    expect(rules.map(({ name, scope, action, url, query, https }) => [name, scope, action, url, query, https])).toEqual(
+      [
+        ['lead.example', 'subtree', 'redirect', undefined, undefined, undefined],
+        ['paged.example', 'url', 'block', 'http://paged.example/a%20b,c', 'any', 'passed'],
+        ['closed.example', 'url', 'block', 'https://closed.example/', undefined, 'closed'],
+      ],
+    );
+    expect(refused).toEqual(['http://odd.example:8080/: a page on a port other than 80 and 443 cannot be enforced']);
+    const changes = [...diffRegister(audit, LICENSEE, NOW - 1, NOW)];
+    expect(changes.map(({ change, name, action, url, https }) => [change, name, action, url, https])).toEqual([
+      ['added', 'lead.example', 'redirect', undefined, undefined],
+      ['added', 'paged.example', 'block', 'http://paged.example/a%20b,c', 'passed'],
+      ['added', 'closed.example', 'block', 'https://closed.example/', 'closed'],
+    ]);
   });
 
   it('leaves out what the guard-rails refuse, and tells of it', () => {

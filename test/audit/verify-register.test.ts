@@ -67,6 +67,15 @@ describe('verifyRegister', () => {
     ]);
   });
 
+  it('counts redirects and pages, and those that hold on HTTP alone', async () => {
+    const desk = await createDesk();
+    const pages = [{ url: 'http://paged.example/1' }, { url: 'http://paged.example/2' }];
+    await desk.register.notice([...pages, { subtree: 'lead.example', action: 'redirect' }], { reference: 'P/1' });
+    await desk.register.notice([{ url: 'http://paged.example/1' }], { reference: 'P/2', https: 'block-host' });
+    await desk.register.notice([{ url: 'http://secret.example/' }], { reference: 'P/3', sealed: true });
+    expect((await verify(desk)).listed).toEqual({ entries: 6, redirects: 1, pages: 3, httpOnlyPages: 2 });
+  });
+
   it('finds a mirror whose tile or bundle is wrong or gone, and tells which', async () => {
     const desk = await createDesk();
     const mirror = await desk.register.serve();

@@ -50,7 +50,7 @@ it.each([
     }),
   );
   const { out } = await report('effect');
-  expect(out).toMatch(new RegExp(`node-1 +4 rules, last heard [^;]+; ${told}$`, 'm'));
+  expect(out).toMatch(new RegExp(`node-1 +4 rules, last heard .*; ${told}$`, 'm'));
 });
 
 it('exports compliance as JSON and as CSV, of her own ISP alone', async () => {

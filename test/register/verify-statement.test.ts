@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { parseAuthorities } from '../../src/register/authorities.ts';
 import { composeCanonical, hashHex } from '../../src/register/canonical.ts';
 import { PAYLOAD_TYPE, signEnvelope } from '../../src/register/envelope.ts';
+import { readRegister } from '../../src/register/read-register.ts';
 import { STATEMENT_MAX_BYTES } from '../../src/register/statement.ts';
 import { verifyStatement } from '../../src/register/verify-statement.ts';
 import {
@@ -12,8 +13,10 @@ import {
   composeNotice,
   DAY,
   day,
+  LICENSEE,
   NOW,
   pack,
+  packSha256,
   signerOf,
   subtree,
   TestRegister,
@@ -345,6 +348,24 @@ describe('an annex', () => {
         .verdicts.map(({ code }) => code)
         .sort(),
     ).toEqual(['statement-out-of-scope', undefined]);
+  });
+
+  it('voids a notice that closes HTTPS to hosts which its authority may not block', () => {
+    const register = new TestRegister();
+    register.notice([{ raw: 'https://a.example/x', scope: 'url' }], { https: 'block-host' });
+    register.notice([{ raw: 'https://b.example/x', scope: 'url' }]);
+    const codesFor = (scopes: readonly string[]) => {
+      const changed = authoritiesFile.authorities.map((one) => (one.id === 'mcmc' ? { ...one, scopes } : one));
+      const context = {
+        authorities: parseAuthorities(JSON.stringify({ ...authoritiesFile, authorities: changed }), packSha256),
+        ...{ pack, licensee: LICENSEE, nowSeconds: NOW },
+      };
+      return readRegister(register.leaves, register, context)
+        .verdicts.map(({ name, code }) => `${name}: ${code}`)
+        .sort();
+    };
+    expect(codesFor(['url'])).toEqual(['0-notice: statement-out-of-scope', '1-notice: undefined']);
+    expect(codesFor(['url', 'exact'])).toEqual(['0-notice: undefined', '1-notice: undefined']);
   });
 });
 

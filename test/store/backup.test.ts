@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Store } from '../../src/control/store.ts';
 import { verifyAuditTrail } from '../../src/store/audit-trail.ts';
 import { backupStore, restoreStore } from '../../src/store/backup.ts';
+import { CURRENT_SCHEMA } from '../../src/store/migrate.ts';
 import { openEngine, openStore } from '../../src/store/open-store.ts';
 import { makeFolder } from '../support/folders.ts';
 import { hasPostgres, startPostgres, type TestPostgres } from '../support/postgres.ts';
@@ -166,7 +167,11 @@ describeEngines('a backup', ({ engine, open, makeTarget }) => {
     await expect(empty).rejects.toMatchObject({ message: expect.stringContaining('holds nothing of Warta') });
     await open(target);
     const other = await openEngine(target);
-    await other.writer.updateTable('kysely_migration').set({ name: '9999-x' }).execute();
+    await other.writer
+      .updateTable('kysely_migration')
+      .set({ name: '9999-x' })
+      .where('name', '=', CURRENT_SCHEMA)
+      .execute();
     await other.close();
     await expect(backupStore(target, nextFile())).rejects.toMatchObject({ message: expect.stringContaining('newer') });
     expect(existsSync(join(folder, `${count}.backup`))).toBe(false);
@@ -209,7 +214,7 @@ describeEngines('a backup', ({ engine, open, makeTarget }) => {
     ['that is no JSON', (_, file) => writeFileSync(file, gzipSync('hello\n')), /no JSON/],
     [
       'of a newer program',
-      (lines, file) => sealLines(file, [lines[0]!.replace(/"0001[^"]*/, '"9999-x'), ...lines.slice(1, -1)]),
+      (lines, file) => sealLines(file, [lines[0]!.replace(CURRENT_SCHEMA, '9999-x'), ...lines.slice(1, -1)]),
       /newer program/,
     ],
     [

@@ -1,11 +1,26 @@
 import { fileURLToPath } from 'node:url';
+import { sql } from 'kysely';
 import { expect, it } from 'vitest';
-import { CURRENT_SCHEMA, readSchema } from '../../src/store/migrate.ts';
+import type { ReceiptRecord } from '../../src/control/store.ts';
+import { CURRENT_SCHEMA, migrate, readSchema } from '../../src/store/migrate.ts';
 import { openEngine } from '../../src/store/open-store.ts';
 import { TABLES } from '../../src/store/tables.ts';
 import { runProgram } from '../support/programs.ts';
 import { describeEngines } from './engines.ts';
 import { makeUser } from './records.ts';
+
+const RECEIPT: ReceiptRecord = {
+  ...{
+    id: 'receipts/A/a/1.json',
+    nodeId: 'A/a',
+    licensee: 'A',
+    appliedSeconds: 3,
+    receivedSeconds: 2,
+    foldedSeconds: 1,
+  },
+  ...{ treeSize: 4, rules: 5, rulesDigest: 'ab', mode: 'enforce', rejected: [], refusedEntries: 0 },
+  ...{ agrees: null, pages: null },
+};
 
 const OPENING = `
   const { openStore } = await import(${JSON.stringify(fileURLToPath(new URL('../../src/store/open-store.ts', import.meta.url)))});
@@ -50,6 +65,25 @@ describeEngines('migrations', ({ open, makeTarget }) => {
     } finally {
       await opened.close();
     }
+  });
+
+  it('bring one of an earlier program up to date, and keep what it holds', async () => {
+    const target = await makeTarget();
+    const opened = await openEngine(target);
+    await migrate(opened, '0001-first-tables');
+    const { agrees: _, pages: __, ...values } = { ...RECEIPT, agrees: null };
+    const row = Object.entries({ ...values, rejected: '[]' });
+    const columns = row.map(([name]) => name.replace(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`));
+    const names = sql.join(columns.map((name) => sql.ref(name)));
+    await sql`insert into receipts (${names}) values (${sql.join(row.map(([, value]) => value))})`.execute(
+      opened.writer,
+    );
+    await opened.close();
+    const store = await open(target);
+    expect(await store.read(({ receipts }) => receipts.list({ limit: 9 }))).toEqual([RECEIPT]);
+    const pages = { entries: 3, httpOnly: 2, steered: false };
+    await store.transaction(({ receipts }) => receipts.insert({ ...RECEIPT, id: 'later', pages }));
+    expect((await store.read(({ receipts }) => receipts.get('later')))?.pages).toEqual(pages);
   });
 
   it('leave a database that has them alone', async () => {

@@ -41,7 +41,7 @@ for (const mirror of life.mirrors) {
   await node.poll();
   const identity = { licensee: LICENSEE, node: 'node-1', key: generateKeyPairSync('ed25519').privateKey };
   const receipts = new ReceiptQueue(node.store, identity, 'http://127.0.0.1:9/');
-  receipts.add(node.list!, node.follower.status(), life.nowSeconds, 'enforce');
+  receipts.add(node.list!, node.follower.status(), life.nowSeconds, { mode: 'enforce', steersPages: false });
   await node.close();
 }
 console.log(JSON.stringify({ commits, store: join(life.folder, 'register.db') }));

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { parseName } from '../../src/dns/name.ts';
 import { type EntryInForce, entriesInForce } from '../../src/register/fold.ts';
 import { createGuard } from '../../src/register/guard.ts';
 import { readRegister } from '../../src/register/read-register.ts';
@@ -89,14 +90,26 @@ class GrowingRegister {
 function answerOf(table: RuleTable, references: readonly string[], name: string, atSeconds: number): unknown {
   table.setTime(atSeconds, atSeconds);
   const rule = find(table, name);
-  if (rule === NO_RULE) return [table.matchedUntil];
-  const where = [table.matchedOffset, table.matchedUntil, table.isSubtree(rule), table.categoryOf(rule)];
+  if (rule === NO_RULE) return [table.matchedUntil, table.steeredRule !== NO_RULE];
+  const action = [table.isSubtree(rule), table.isRedirect(rule)];
+  const where = [table.matchedOffset, table.matchedUntil, ...action, table.categoryOf(rule)];
   return [references[table.noticeOf(rule)], ...where, table.windowOf(rule)];
 }
 
 function openTable(list: CompiledList): { table: RuleTable; references: string[] } {
   const table = new RuleTable(list.table);
   return { table, references: table.describe().notices.map(({ reference }) => reference) };
+}
+
+/** The pages of a host that a table lists at a time. */
+function pagesOf({ table, references }: ReturnType<typeof openTable>, host: string, atSeconds: number): string[] {
+  const inForce = table.findSteering(parseName(host), 0).filter((rule) => {
+    const { notBefore, notAfter } = table.windowOf(rule);
+    return notBefore <= atSeconds && atSeconds < notAfter;
+  });
+  const notices = new Map(inForce.map((rule) => [table.entryOf(rule), references[table.noticeOf(rule)]]));
+  const pages = [...table.pages()].filter(({ entry }) => notices.has(entry));
+  return pages.map(({ entry, url, anyQuery }) => `${notices.get(entry)} ${url} ${anyQuery}`).sort();
 }
 
 /** What is told of a list beside its table and the time it took. */
@@ -132,9 +145,15 @@ const hour = (count: number) => day(count / 24);
 
 function addNotice(growing: GrowingRegister, at: number, { names, scopes, pick, some, from, length }: Step): void {
   const entries = names.map((name, i) => {
+    const expires = scopes[i + 2] === false ? hour(from + 1 + (i % length)) : undefined;
+    if ((pick + i) % 4 === 3) {
+      const query = some ? ('any' as const) : undefined;
+      return { raw: `http://${name}/page?${i % 2}`, scope: 'url' as const, query, expires };
+    }
     const scope = scopes[i] ? ('subtree' as const) : ('exact' as const);
+    const action = (pick + i) % 5 === 4 ? ('redirect' as const) : undefined;
     const excludes = scopes[i] && scopes[i + 1] && NAMES.includes(name) ? [`ok.${name}`] : undefined;
-    return { raw: name, scope, excludes, expires: scopes[i + 2] === false ? hour(from + 1 + (i % length)) : undefined };
+    return { raw: name, scope, action, excludes, expires };
   });
   const supersedes =
     pick === 9 && growing.notices.length > 0 ? [growing.notices[at % growing.notices.length]!] : undefined;
@@ -143,6 +162,7 @@ function addNotice(growing: GrowingRegister, at: number, { names, scopes, pick, 
     category: some ? 'drugs' : 'online-scams',
     dates: { made: day(-1), approved: day(0), effectiveFrom: hour(from) },
     term: { expires: hour(from + length) },
+    https: pick % 2 === 1 ? 'block-host' : undefined,
     recipients: pick === 8 ? { licensees: ['another'] } : { all: true },
     supersedes,
   });
@@ -190,8 +210,8 @@ function take(growing: GrowingRegister, at: number, step: Step): void {
   if (step.kind === 'trust') growing.authorities = JSON.stringify({ ...authoritiesFile, version: 2 + (at % 2) });
 }
 
-/** Asks the fold, entry by entry, which notices cover a name now: slow and by the letter. */
-function createOracle(growing: GrowingRegister): (name: string) => string[] {
+/** Asks the fold, entry by entry, which notices cover a name now, and list a page of it: slow and by the letter. */
+function createOracle(growing: GrowingRegister): (name: string) => { covering: string[]; pages: string[] } {
   const { leaves, annexes } = growing.reading(false);
   const context = { authorities, pack, licensee: LICENSEE, nowSeconds: growing.nowSeconds };
   const { folded } = readRegister(leaves, annexes, context);
@@ -201,8 +221,15 @@ function createOracle(growing: GrowingRegister): (name: string) => string[] {
   return (name) => {
     const within = (apex: string) => name === apex || name.endsWith(`.${apex}`);
     const covers = (entry: EntryInForce) => (entry.scope === 'subtree' ? within(entry.name) : name === entry.name);
-    const covering = allowed.filter((entry) => covers(entry) && !entry.exclusions.some(within));
-    return covering.map(({ notice }) => notice.statement.reference);
+    const matching = allowed.filter((entry) => covers(entry) && !entry.exclusions.some(within));
+    const referenceOf = ({ notice }: EntryInForce) => notice.statement.reference;
+    const pages = matching
+      .filter(({ scope }) => scope === 'url')
+      .map((entry) => {
+        const anyQuery = entry.notice.entries!.urls.get(entry.notice.entries!.indexOf(entry.id))!.anyQuery;
+        return `${referenceOf(entry)} ${entry.url} ${anyQuery}`;
+      });
+    return { covering: matching.filter(({ scope }) => scope !== 'url').map(referenceOf), pages: pages.sort() };
   };
 }
 
@@ -211,6 +238,7 @@ describe('a list compiled again and again', () => {
     let patched = 0;
     let built = 0;
     let blocked = 0;
+    let listed = 0;
     fc.assert(
       fc.property(fc.array(step, { minLength: 4, maxLength: 12, size: 'max' }), (steps) => {
         const growing = new GrowingRegister();
@@ -230,12 +258,16 @@ describe('a list compiled again and again', () => {
             for (const name of ASKED) {
               const answer = answerOf(ours.table, ours.references, name, time);
               expect(answer, `${name} at ${later}`).toEqual(answerOf(theirs.table, theirs.references, name, time));
+              const pages = pagesOf(ours, name, time);
+              expect(pages, `pages of ${name} at ${later}`).toEqual(pagesOf(theirs, name, time));
+              listed += pages.length;
             }
           }
           const findCovering = createOracle(growing);
           for (const name of ASKED) {
             const [reference] = answerOf(ours.table, ours.references, name, growing.nowSeconds) as [string | number];
-            const covering = findCovering(name);
+            const { covering, pages } = findCovering(name);
+            expect(pagesOf(ours, name, growing.nowSeconds)).toEqual(pages);
             if (covering.length > 0) blocked++;
             if (covering.length === 0) expect(reference).toBeTypeOf('number');
             else expect(covering).toContain(reference);
@@ -245,7 +277,8 @@ describe('a list compiled again and again', () => {
       { numRuns: 25 },
     );
     expect(Math.min(patched, built)).toBeGreaterThan(20);
-    expect(blocked).toBeGreaterThan(300);
+    expect(blocked).toBeGreaterThan(100);
+    expect(listed).toBeGreaterThan(100);
   });
 });
 

@@ -43,8 +43,14 @@ function publishRevoked(): DemoRegister {
 }
 
 /** Makes a keeper of a register at a time. */
-function createKeeper(register: DemoRegister, nowSeconds: number, onTable: (table: SharedArrayBuffer) => void) {
+function createKeeper(
+  register: DemoRegister,
+  nowSeconds: number,
+  onTable: (table: SharedArrayBuffer) => void,
+  steersPages?: boolean,
+) {
   return new ListKeeper({
+    steersPages,
     place: { kind: 'directory', directory: register.directory },
     anchorFile: register.authoritiesFile,
     packFile: PACK_FILE,
@@ -78,6 +84,33 @@ describe('the saved table', () => {
     expect(await run(register, NOW + 2 * HOUR)).toEqual({ opened: 2, ended: 0 });
     expect(await run(register, NOW + 2 * HOUR)).toEqual({ opened: 0, ended: 0 });
   });
+});
+
+describe('pages', () => {
+  it.each([undefined, true])(
+    'are counted in the list and its report, with whether they are steered: %s',
+    async (steers) => {
+      const register = new DemoRegister(folder);
+      const source = readFileSync(join(PACKAGE_ROOT, 'policies/samples/mixed-hosts.yaml'), 'utf8');
+      const page = "  - { url: 'http://shop.phishing-kit.test/', query: any }\n";
+      register.publish('open', source, NOW);
+      const other = source
+        .replace('MCMC/2026/000104', 'MCMC/2026/000105')
+        .replace('names:', 'https: block-host\nnames:');
+      register.publish('closed', `${other.trimEnd()}\n${page}`, NOW);
+      register.writeAuthorities(NOW);
+      asked.splice(0);
+      const keeper = createKeeper(register, NOW + 10, () => {}, steers);
+      expect(keeper.pages).toEqual({ pages: 0, httpOnlyPages: 0, pagesSteered: steers ?? false });
+      await keeper.open();
+      await keeper.stop();
+      const counts = { pages: 3, httpOnlyPages: 1, pagesSteered: steers ?? false };
+      expect(keeper.pages).toEqual(counts);
+      expect(JSON.parse(readFileSync(join(folder, 'state/report.json'), 'utf8'))).toMatchObject(counts);
+      const applied = asked.filter(({ kind }) => kind === 'applied');
+      expect(applied).toEqual([expect.objectContaining({ mode: 'enforce', steersPages: steers ?? false })]);
+    },
+  );
 });
 
 describe('a replay gives way to queries', () => {

@@ -4,10 +4,10 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { importPublicKey } from '../../src/register/authorities.ts';
 import { publicKeyOf } from '../../src/register/key.ts';
-import { verifyReceipt } from '../../src/register/receipt.ts';
+import { type Receipt, verifyReceipt } from '../../src/register/receipt.ts';
 import type { CompiledList } from '../../src/sync/list-compiler.ts';
 import { MAX_RECEIPTS, SqliteNodeStore } from '../../src/sync/node-store.ts';
-import { ReceiptQueue } from '../../src/sync/receipt-queue.ts';
+import { type ListUse, ReceiptQueue } from '../../src/sync/receipt-queue.ts';
 import type { FollowerStatus } from '../../src/sync/register-follower.ts';
 import { makeFolder } from '../support/folders.ts';
 import { seededKey } from '../support/log-register.ts';
@@ -17,11 +17,14 @@ const KEY = seededKey('node');
 const IDENTITY = { licensee: LICENSEE, node: 'node-1', key: KEY };
 const LIST = {
   rules: 3,
+  pages: 0,
+  httpOnlyPages: 0,
   rulesDigest: 'ab'.repeat(32),
   foldedAtSeconds: 1_772_000_000,
   refusedCount: 1,
   verdicts: [{ name: '#0', ok: true }, { name: '#1', ok: false, code: 'statement-unsigned', reason: 'by nobody' }],
 } as unknown as CompiledList; // biome-ignore format: short
+const USE: ListUse = { mode: 'enforce', steersPages: false };
 const STATUS = { origin: 'register.test/log', size: 2, rootHash: 'cd'.repeat(32), authoritiesVersion: 1 } as FollowerStatus; // biome-ignore format: short
 
 let server: Server;
@@ -57,7 +60,16 @@ const openQueue = (to: string | undefined = url()) => new ReceiptQueue(store, ID
 
 /** Queues so many receipts, each of its own second. */
 function fill(queue: ReceiptQueue, count: number): void {
-  for (let i = 0; i < count; i++) queue.add(LIST, STATUS, 1_772_000_000 + i, 'enforce');
+  for (let i = 0; i < count; i++) queue.add(LIST, STATUS, 1_772_000_000 + i, USE);
+}
+
+/** Signs a receipt of one list and reads it. */
+async function sendOne(list: Partial<CompiledList>, use: ListUse): Promise<Receipt> {
+  statusOf = () => 201;
+  const queue = openQueue();
+  queue.add({ ...LIST, ...list }, STATUS, 1_772_000_000, use);
+  await queue.send();
+  return read(bodies[0]!);
 }
 
 const seconds = () => bodies.map((body) => read(body).appliedAt.slice(-3, -1));
@@ -90,6 +102,15 @@ describe('receipts', () => {
       refusedEntries: 1,
     });
     expect([queue.queued, queue.sent, queue.fault]).toEqual([0, 1, undefined]);
+  });
+
+  test('say how many pages are listed, how many of them hold on HTTP alone, and whether they are steered', async () => {
+    const { pages } = await sendOne({ pages: 3, httpOnlyPages: 2 }, { mode: 'enforce', steersPages: true });
+    expect(pages).toEqual({ entries: 3, httpOnly: 2, steered: true });
+  });
+
+  test('say nothing of pages when there are none', async () => {
+    expect('pages' in (await sendOne({}, { mode: 'enforce', steersPages: true }))).toBe(false);
   });
 
   test('are sent oldest first, sixteen at a time', async () => {
@@ -147,7 +168,7 @@ describe('receipts', () => {
   test('are not made without somewhere to send them, nor of nothing', () => {
     const nowhere = new ReceiptQueue(store, IDENTITY, undefined);
     fill(nowhere, 1);
-    openQueue().add(LIST, { ...STATUS, rootHash: undefined }, 1, 'enforce');
+    openQueue().add(LIST, { ...STATUS, rootHash: undefined }, 1, USE);
     expect(store.receiptCount()).toBe(0);
   });
 });

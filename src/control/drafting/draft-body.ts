@@ -75,6 +75,9 @@ const noticeShape = {
     })
     .partial(),
   languages: z.array(language).min(1).max(8),
+  https: z
+    .literal('block-host')
+    .describe('Closes HTTPS to the whole host of every page listed; without it pages hold on HTTP alone'),
   supersedes: z.array(digest).min(1).max(16),
 };
 

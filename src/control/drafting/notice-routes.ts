@@ -57,7 +57,8 @@ export function addNoticeRoutes(add: AddRoute, services: ControlServices, compos
 function addEntryRoutes(add: AddRoute, services: ControlServices, composer: EntryComposer): void {
   add({
     route: 'PUT /v1/notices/:id/entries',
-    summary: 'Upload the names: CSV with a header line (name, scope, exclude, expires, id), one name a line, or JSON',
+    summary:
+      'Upload the names and pages: CSV with a header line (name, scope, action, query, exclude, expires, id), one a line, or JSON',
     tag: TAG,
     params: draftParams,
     raw: { types: ENTRY_TYPES, maxBytes: UPLOAD_MAX_BYTES },

@@ -88,10 +88,13 @@ function listNames(
     const id = entries.id(at);
     if (!windowsOf(folded, at).some(({ notAfter }) => notAfter > atSeconds)) continue;
     const expires = entries.expiresSeconds(at);
+    const page = entries.urls.get(at);
     const exclude = [...new Set(exclusionsOf(folded, at).map(({ name }) => name))];
     names.push({
-      [entries.scope(at)]: raws.get(id) ?? entries.urls.get(at) ?? entries.name(at),
+      [entries.scope(at)]: raws.get(id) ?? page?.url ?? entries.name(at),
       id,
+      ...(entries.action(at) === 'redirect' && { action: 'redirect' }),
+      ...(page?.anyQuery && { query: 'any' }),
       ...(exclude.length > 0 && { exclude }),
       ...(expires !== NO_END_SECONDS && expires > nowSeconds && { expires: formatInstant(expires) }),
     });

@@ -19,6 +19,15 @@ const seconds = z.number().min(0);
 
 const rejectedSchema = z.array(z.object({ statement: z.string(), code: z.string(), reason: z.string() }));
 
+/** What a node says of listed pages; absent when its list has none. */
+const pagesSchema = z.object({
+  /** Entries that list a page, and those of them that hold on HTTP alone. */
+  entries: z.int(),
+  httpOnly: z.int(),
+  /** Whether the node sends their hosts to a gateway; without that it blocks none of them. */
+  steered: z.boolean(),
+});
+
 const timesSchema = z.object({
   /** Statements that fell due in the period and concern the ISP. */
   statements: z.int(),
@@ -45,6 +54,7 @@ const nodeSchema = z.object({
   /** Statements that the node takes for void, and entries that its guard-rails refuse. */
   rejected: rejectedSchema,
   refusedEntries: z.int(),
+  pages: pagesSchema.optional(),
 });
 
 const effectSchema = z.object({
@@ -82,8 +92,12 @@ const statementSchema = z.object({
       verified: z.boolean().optional(),
       removedAt: instant.optional(),
       seconds: seconds.optional(),
+      /** Of a notice with pages: whether the node, as of its last receipt, sends their hosts to a gateway. */
+      pagesSteered: z.boolean().optional(),
     }),
   ),
+  /** Of an open notice with pages: how many there are, and how many of them hold on HTTP alone. */
+  pages: pagesSchema.omit({ steered: true }).optional(),
   /** Nodes that were there when it was due and have not applied it. */
   missing: z.array(z.object({ licensee: licenceNumber, node: slug })),
   lagging: z.array(licenceNumber),
@@ -103,6 +117,7 @@ const receiptSchema = z.object({
   mode: z.string(),
   rejected: rejectedSchema,
   refusedEntries: z.int(),
+  pages: pagesSchema.optional(),
   verified: z.boolean().optional(),
 });
 
@@ -152,11 +167,12 @@ function addEffectRoute(add: AddRoute, { register }: ControlServices): void {
 function describeState({ node, last, lag, isSilent }: NodeState): z.input<typeof nodeSchema> {
   const common = { node: node.node, lag, silent: isSilent };
   if (last === undefined) return { ...common, rejected: [], refusedEntries: 0 };
-  const { treeSize, mode, rules, agrees, rejected, refusedEntries } = last;
+  const { treeSize, mode, rules, agrees, rejected, refusedEntries, pages } = last;
   return {
     ...{ ...common, treeSize, mode, rules, refusedEntries },
     lastReceiptAt: formatInstant(last.appliedSeconds),
     rejected: rejected as z.input<typeof rejectedSchema>,
+    ...(pages === null ? {} : { pages }),
     ...(agrees === null ? {} : { verified: agrees }),
   };
 }
@@ -176,7 +192,7 @@ function addStatementRoute(add: AddRoute, { register }: ControlServices): void {
       const placed = register.find(params.id);
       if (placed === undefined) throw new WartaError('not-found', `the register has no statement ${params.id}`);
       const { id, statement, integratedAtSeconds } = placed.verified;
-      const { dueSeconds, nodes, lagging, ...summary } = await findStatementEffect(
+      const { dueSeconds, nodes, lagging, pages, ...summary } = await findStatementEffect(
         ...([tables, register, placed, nowSeconds, licensee] as const),
       );
       return {
@@ -185,6 +201,7 @@ function addStatementRoute(add: AddRoute, { register }: ControlServices): void {
           integratedAt: formatInstant(integratedAtSeconds),
           dueAt: formatInstant(dueSeconds),
           ...summary,
+          ...(pages === undefined ? {} : { pages: { entries: pages.pages, httpOnly: pages.httpOnlyPages } }),
           nodes: nodes.map(describeEffect),
           missing: nodes.filter(({ isMissing }) => isMissing).map(({ licensee, node }) => ({ licensee, node })),
           lagging: [...lagging],
@@ -194,9 +211,17 @@ function addStatementRoute(add: AddRoute, { register }: ControlServices): void {
   });
 }
 
-function describeEffect({ licensee, node, appliedSeconds, removedSeconds, verified, seconds }: NodeEffect) {
+function describeEffect({
+  licensee,
+  node,
+  appliedSeconds,
+  removedSeconds,
+  verified,
+  seconds,
+  pagesSteered,
+}: NodeEffect) {
   return {
-    ...{ licensee, node, verified, seconds },
+    ...{ licensee, node, verified, seconds, pagesSteered },
     ...(appliedSeconds === undefined ? {} : { appliedAt: formatInstant(appliedSeconds) }),
     ...(removedSeconds === undefined ? {} : { removedAt: formatInstant(removedSeconds) }),
   };
@@ -231,13 +256,14 @@ function addReceiptsRoute(add: AddRoute): void {
 }
 
 function describeReceipt(record: ReceiptRecord): z.input<typeof receiptSchema> {
-  const { id, nodeId, licensee, treeSize, rules, rulesDigest, mode, rejected, refusedEntries, agrees } = record;
+  const { id, nodeId, licensee, treeSize, rules, rulesDigest, mode, rejected, refusedEntries, agrees, pages } = record;
   return {
     ...{ path: id, licensee, treeSize, rules, rulesDigest, mode, refusedEntries },
     node: nodeId.slice(licensee.length + 1),
     appliedAt: formatInstant(record.appliedSeconds),
     receivedAt: formatInstant(record.receivedSeconds),
     foldedAt: formatInstant(record.foldedSeconds),
+    ...(pages === null ? {} : { pages }),
     rejected: rejected as z.input<typeof rejectedSchema>,
     ...(agrees === null ? {} : { verified: agrees }),
   };

@@ -1,6 +1,10 @@
 import { RELEASE_TYPES } from '../../register/authorities.ts';
-import { fold } from '../../register/fold.ts';
+import { type FoldedNotice, fold } from '../../register/fold.ts';
+import { createGuard, type RefuseEntry } from '../../register/guard.ts';
 import { digestList } from '../../register/list-digest.ts';
+import type { Pack } from '../../register/pack.ts';
+import { countPages, type PageCounts } from '../../register/pages.ts';
+import type { KnownNotice } from '../../register/verify-statement.ts';
 import type { ReceiptRecord, Store } from '../store.ts';
 import type { RegisterView } from '../view/register-view.ts';
 import { Turns } from '../view/turns.ts';
@@ -17,17 +21,19 @@ const SETTLE_SECONDS = 60;
 /** Lists that are folded in one go at most: each takes some milliseconds for a thousand notices. */
 const FOLDS_AT_ONCE = 100;
 
-/** Digests kept: the nodes of an ISP mostly fold for a few seconds in common. */
-const DIGESTS_KEPT = 1000;
+/** Lists whose account is kept: the nodes of an ISP mostly fold for a few seconds in common. */
+const LISTS_KEPT = 1000;
 
 /**
- * Replays the register for receipts: whether what a node says it applied is what the register says at that size and second.
+ * Replays the register for receipts: whether what a node says it applied, pages and all, is what the register says at that
+ * size and second.
  * A receipt from before the list of who may sign changed is not judged, as the register is then read with other eyes.
  */
 export class ReceiptCheck {
   readonly #store: Pick<Store, 'read' | 'transaction'>;
   readonly #register: RegisterView;
-  readonly #digests = new Map<string, string>();
+  readonly #lists = new Map<string, ListAccount>();
+  #guard: { readonly pack: Pack; readonly refuse: RefuseEntry } | undefined;
   #after: ReceiptRecord | undefined;
   #authoritiesVersion = 0;
   /** Receipts that were received before this may have been folded under other authorities. */
@@ -90,28 +96,28 @@ export class ReceiptCheck {
     if (version === this.#authoritiesVersion) return;
     if (this.#authoritiesVersion !== 0) this.#fromSeconds = nowSeconds + SETTLE_SECONDS;
     this.#authoritiesVersion = version;
-    this.#digests.clear();
+    this.#lists.clear();
     this.#after = undefined;
   }
 
-  #agrees({ licensee, foldedSeconds, treeSize, rulesDigest }: ReceiptRecord): boolean {
-    if (this.#digestOf(licensee, foldedSeconds, treeSize) === rulesDigest) return true;
+  #agrees(receipt: ReceiptRecord): boolean {
+    const { licensee, foldedSeconds, treeSize } = receipt;
+    if (isStated(receipt, this.#listOf(licensee, foldedSeconds, treeSize))) return true;
     // A node takes releases at once that the log shows without enough witnesses: they are not counted in its tree size.
-    return this.#digestWithReleases(licensee, foldedSeconds, treeSize) === rulesDigest;
+    return isStated(receipt, this.#listWithReleases(licensee, foldedSeconds, treeSize));
   }
 
-  #digestOf(licensee: string, foldedSeconds: number, treeSize: number): string {
+  #listOf(licensee: string, foldedSeconds: number, treeSize: number): ListAccount {
     const key = `${licensee} ${foldedSeconds} ${treeSize}`;
-    const known = this.#digests.get(key);
+    const known = this.#lists.get(key);
     if (known !== undefined) return known;
-    const { packSha256 } = this.#register;
-    const digest = digestList(this.#register.fold(licensee, foldedSeconds, treeSize), packSha256);
-    if (this.#digests.size >= DIGESTS_KEPT) this.#digests.delete(this.#digests.keys().next().value!);
-    this.#digests.set(key, digest);
-    return digest;
+    const list = this.#accountFor(this.#register.fold(licensee, foldedSeconds, treeSize));
+    if (this.#lists.size >= LISTS_KEPT) this.#lists.delete(this.#lists.keys().next().value!);
+    this.#lists.set(key, list);
+    return list;
   }
 
-  #digestWithReleases(licensee: string, foldedSeconds: number, treeSize: number): string {
+  #listWithReleases(licensee: string, foldedSeconds: number, treeSize: number): ListAccount {
     const counted = this.#register
       .statements()
       .filter(({ index, verified }) => index < treeSize || RELEASE_TYPES.has(verified.statement.type));
@@ -120,6 +126,23 @@ export class ReceiptCheck {
       licensee,
       foldedSeconds,
     );
-    return digestList(folded, this.#register.packSha256);
+    return this.#accountFor(folded);
   }
+
+  #accountFor(folded: readonly FoldedNotice<KnownNotice>[]): ListAccount {
+    const { pack, packSha256 } = this.#register;
+    if (this.#guard?.pack !== pack) this.#guard = { pack, refuse: createGuard(pack) };
+    return { digest: digestList(folded, packSha256), ...countPages(folded, this.#guard.refuse) };
+  }
+}
+
+/** What a receipt must say of a list. */
+interface ListAccount extends PageCounts {
+  readonly digest: string;
+}
+
+/** Whether a receipt says of its list what is so. One without pages says nothing of any. */
+function isStated({ rulesDigest, pages: told }: ReceiptRecord, { digest, pages, httpOnlyPages }: ListAccount): boolean {
+  const { entries, httpOnly } = told ?? { entries: 0, httpOnly: 0 };
+  return digest === rulesDigest && entries === pages && httpOnly === httpOnlyPages;
 }

@@ -24,6 +24,7 @@ export function composeReceiptRow(receipt: Receipt, path: string, receivedSecond
     foldedSeconds: secondsOf(receipt.foldedAt),
     ...{ treeSize, rules, rulesDigest, mode, rejected, refusedEntries },
     agrees: null,
+    pages: receipt.pages ?? null,
   };
 }
 

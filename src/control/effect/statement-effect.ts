@@ -1,4 +1,5 @@
 import { RELEASE_TYPES } from '../../register/authorities.ts';
+import { countsOf, type PageCounts } from '../../register/pages.ts';
 import { CLOCK_SKEW_SECONDS } from '../../register/verify-statement.ts';
 import { listAll } from '../nodes/list-all.ts';
 import type { NodeRecord, ReceiptRecord, Tables } from '../store.ts';
@@ -23,6 +24,8 @@ export interface NodeEffect {
   readonly removedSeconds?: number;
   /** From when it was due until it was applied; absent for a node that was enrolled later. */
   readonly seconds?: number;
+  /** Of a notice with pages: whether the node, as of its last receipt, sends their hosts to a gateway. */
+  readonly pagesSteered?: boolean;
   /** Whether the node was there when it was due, and has not applied it. */
   readonly isMissing: boolean;
 }
@@ -30,6 +33,8 @@ export interface NodeEffect {
 /** What became of a statement at the nodes that it concerns. */
 export interface StatementEffect extends Summary {
   readonly dueSeconds: number;
+  /** Of an open notice with pages: without a gateway a node that applied it blocks none of them. */
+  readonly pages?: PageCounts;
   readonly nodes: readonly NodeEffect[];
   /** ISPs with a node that has waited, or did wait, too long. */
   readonly lagging: readonly string[];
@@ -45,18 +50,44 @@ export async function findStatementEffect(
 ): Promise<StatementEffect> {
   const dueSeconds = dueSecondsOf(placed);
   const where = { revokedSeconds: null, ...(licensee === undefined ? {} : { licensee }) };
+  const pages = countNoticePages(register, placed);
   const nodes: NodeEffect[] = [];
   const turns = new Turns();
   for (const node of await listAll(tables.nodes, { where })) {
     if (!concernsLicensee(register, placed, node.licensee)) continue;
-    nodes.push(await findNodeEffect(tables, register, placed, node, nowSeconds));
+    const effect = await findNodeEffect(tables, register, placed, node, nowSeconds);
+    nodes.push(pages === undefined ? effect : { ...effect, ...(await findSteering(tables, node, effect)) });
     await turns.share();
   }
   const seconds = nodes.flatMap((node) => (node.seconds === undefined ? [] : [node.seconds]));
   const isLate = (node: NodeEffect) =>
     (node.seconds ?? 0) > LAG_SECONDS || (node.isMissing && nowSeconds - dueSeconds > LAG_SECONDS);
   const lagging = [...new Set(nodes.filter(isLate).map((node) => node.licensee))];
-  return { dueSeconds, ...sumUp(seconds), nodes, lagging };
+  return { dueSeconds, ...(pages && { pages }), ...sumUp(seconds), nodes, lagging };
+}
+
+/** Counts the pages of an open notice; `undefined` when it has none. */
+export function countNoticePages(register: RegisterView, { verified }: PlacedStatement): PageCounts | undefined {
+  const { statement } = verified;
+  if (statement.type !== 'notice' || statement.annex.sealed) return undefined;
+  const pages = register.entriesOf(verified.id)?.urls.size ?? 0;
+  return pages === 0 ? undefined : countsOf(statement, pages);
+}
+
+/** Finds out whether a node that applied a notice sends the hosts of its pages to a gateway now. */
+async function findSteering(
+  tables: Tables,
+  node: NodeRecord,
+  { appliedSeconds }: NodeEffect,
+): Promise<Pick<NodeEffect, 'pagesSteered'>> {
+  if (appliedSeconds === undefined) return {};
+  const [last] = await tables.receipts.list({
+    where: { nodeId: node.id, mode: 'enforce' },
+    orderBy: 'appliedSeconds',
+    descending: true,
+    limit: 1,
+  });
+  return last === undefined || last.pages === null ? {} : { pagesSteered: last.pages.steered };
 }
 
 async function findNodeEffect(

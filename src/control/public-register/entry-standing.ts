@@ -1,5 +1,7 @@
+import type { EntryTable } from '../../register/annex.ts';
 import { isBelow } from '../../register/entry-name.ts';
 import { exclusionsOf, type FoldedNotice, fold, windowsOf } from '../../register/fold.ts';
+import { httpsOfPages } from '../../register/pages.ts';
 import { NO_END_SECONDS, secondsOf } from '../../register/time.ts';
 import { isChange, type KnownNotice } from '../../register/verify-statement.ts';
 import type {
@@ -50,6 +52,18 @@ export function foldAlone(
   const folded = all.find((one) => one.notice.id === notice.verified.id);
   const whole = register.standingOf(notice.verified.id, nowSeconds, licensee);
   return { notice, changes, folded, nowSeconds, whole };
+}
+
+/** Says what becomes of the name of an entry, or of its page. */
+export function describeTerms(notice: PlacedNotice, entries: EntryTable, at: number) {
+  const page = entries.urls.get(at);
+  return {
+    scope: entries.scope(at),
+    action: entries.action(at),
+    url: page?.url,
+    query: page?.anyQuery ? ('any' as const) : undefined,
+    https: page === undefined ? undefined : httpsOfPages(notice.verified.statement),
+  };
 }
 
 /** Whether a name is excluded from a subtree entry now. */

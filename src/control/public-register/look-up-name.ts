@@ -2,7 +2,7 @@ import { WartaError } from '../../base/errors.ts';
 import { ancestorsOf, canonicaliseName, fitsWire } from '../../register/entry-name.ts';
 import { formatInstant } from '../../register/time.ts';
 import type { NamedEntry, RegisterView } from '../view/register-view.ts';
-import { foldAlone, isExcluded, standingOfEntry } from './entry-standing.ts';
+import { describeTerms, foldAlone, isExcluded, standingOfEntry } from './entry-standing.ts';
 import type { NameAnswer, NameMatch } from './register-forms.ts';
 
 /** Most notices that one answer tells of. */
@@ -55,8 +55,7 @@ function describeMatch(
     notice: { id, reference: statement.reference, authority: statement.authority, category: statement.category },
     entry: entries.id(at),
     entryName: entries.name(at),
-    scope: entries.scope(at),
-    url: entries.urls.get(at),
+    ...describeTerms(notice, entries, at),
     state,
     since: sinceSeconds === undefined ? undefined : formatInstant(sinceSeconds),
     until: untilSeconds === undefined ? undefined : formatInstant(untilSeconds),

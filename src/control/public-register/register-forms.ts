@@ -1,7 +1,8 @@
 import { z } from 'zod';
-import { SCOPES } from '../../register/annex.ts';
+import { ENTRY_ACTIONS, SCOPES } from '../../register/annex.ts';
 import { STATEMENT_TYPES } from '../../register/authorities.ts';
 import { digest, instant, licenceNumber, slug, text } from '../../register/fields.ts';
+import { PAGE_HTTPS } from '../../register/pages.ts';
 import { statementSchema } from '../../register/statement.ts';
 import { publicAppealView } from '../appeals/appeal-forms.ts';
 import { pageQuery } from '../http/route.ts';
@@ -62,11 +63,26 @@ export const listedNoticeView = z.object({
 /** A notice in a list. */
 export type ListedNotice = z.output<typeof listedNoticeView>;
 
+/** What is told of an entry besides its name. */
+const entryTerms = {
+  scope: z.enum(SCOPES),
+  /** `redirect` leads to the notice page. */
+  action: z.enum(ENTRY_ACTIONS),
+  /** The one page that is blocked, where the entry is for a page. */
+  url: z.string().optional(),
+  /** `any`: that page whatever its query is; without it the query must be the same. */
+  query: z.literal('any').optional(),
+  /**
+   * Of a page, what becomes of HTTPS to its host. `passed`: the page is blocked on HTTP alone, as on HTTPS no page can be told
+   * apart. `closed`: the notice closes HTTPS to the whole host.
+   */
+  https: z.enum(PAGE_HTTPS).optional(),
+};
+
 const entryView = z.object({
   id: z.string(),
   name: z.string(),
-  scope: z.enum(SCOPES),
-  url: z.string().optional(),
+  ...entryTerms,
   excludes: z.array(z.string()).optional(),
   expires: instant.optional(),
   state: z.enum(STANDINGS),
@@ -111,9 +127,7 @@ const nameMatchView = z.object({
   notice: z.object({ id: digest, reference: z.string(), authority: slug, category: slug }),
   entry: z.string(),
   entryName: z.string(),
-  scope: z.enum(SCOPES),
-  /** The one page that is blocked, where the entry is for a page. */
-  url: z.string().optional(),
+  ...entryTerms,
   state: z.enum(STANDINGS),
   since: instant.optional(),
   until: instant.optional(),

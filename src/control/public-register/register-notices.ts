@@ -5,7 +5,7 @@ import { isChange, type KnownStatement } from '../../register/verify-statement.t
 import { viewAppeal } from '../appeals/appeal-view.ts';
 import type { Tables } from '../store.ts';
 import type { NoticeStanding, PlacedNotice, PlacedStatement, RegisterView } from '../view/register-view.ts';
-import { foldAlone, standingOfEntry } from './entry-standing.ts';
+import { describeTerms, foldAlone, standingOfEntry } from './entry-standing.ts';
 import type {
   EntryQuery,
   ListedChange,
@@ -164,8 +164,7 @@ function listEntries(
     items.push({
       id: entries.id(at),
       name: entries.name(at),
-      scope: entries.scope(at),
-      url: entries.urls.get(at),
+      ...describeTerms(notice, entries, at),
       excludes: entries.excludes.has(at) ? [...entries.excludes.get(at)!] : undefined,
       expires: expires === NO_END_SECONDS ? undefined : formatInstant(expires),
       state: standingOfEntry(lone, at).state,

@@ -32,7 +32,9 @@ const DEFINITIONS = {
     'The same for the first statement that let the names resolve again: a stay, revocation, successor or exemption.',
   nodes: 'Nodes enrolled when the statement fell due. Missing ones have sent no receipt that covers it.',
   verified: 'Receipts that the register, replayed for that second, comes to the same list for.',
-  held: 'Where a node held back: receipts while it only observed; most entries its guard-rails refused; most statements it took for void.',
+  held: 'Where a node held back: receipts while it only observed; most entries its guard-rails refused; most statements it took for void; receipts of lists with pages while it sent their hosts to no gateway.',
+  pages:
+    'Entries of an open notice that are for one page. They hold where hosts are sent to a gateway, and httpOnlyPages of them on HTTP alone.',
 };
 
 const timesSchema = z.object({
@@ -54,7 +56,8 @@ const complianceSchema = z.object({
   notices: z.array(
     z.object({
       ...{ id: digest, authority: slug, reference: z.string(), instrument: slug, category: slug },
-      ...{ sealed: z.boolean(), entries: count, integratedAt: instant, state: z.string() },
+      ...{ sealed: z.boolean(), entries: count, pages: count.optional(), httpOnlyPages: count.optional() },
+      ...{ integratedAt: instant, state: z.string() },
       blocking: timesSchema,
       unblocking: timesSchema.extend({ statement: digest, type: z.string(), reference: z.string() }).optional(),
     }),
@@ -63,7 +66,7 @@ const complianceSchema = z.object({
     z.object({
       ...{ node: slug, enrolledAt: instant, revokedAt: instant.optional(), lastReceiptAt: instant.optional() },
       ...{ receipts: count, verified: count, notVerified: count },
-      held: z.object({ observing: count, refusedEntries: count, rejectedStatements: count }),
+      held: z.object({ observing: count, refusedEntries: count, rejectedStatements: count, pagesNotSteered: count }),
     }),
   ),
   exemptions: z.array(
@@ -126,6 +129,7 @@ function describeTimes({ dueSeconds, nodes, missing, count: applied, medianSecon
 function describeNotice({
   notice,
   standing,
+  pages,
   blocking,
   unblocking,
 }: ComplianceNotice): ComplianceBody['notices'][number] {
@@ -133,6 +137,7 @@ function describeNotice({
   const { authority, reference, instrument, category, annex } = statement;
   return {
     ...{ id, authority, reference, instrument, category, sealed: annex.sealed, entries: annex.entries },
+    ...pages,
     integratedAt: formatInstant(integratedAtSeconds),
     state: standing.state,
     blocking: describeTimes(blocking),
@@ -148,14 +153,14 @@ function describeNotice({
 }
 
 function describeNode({ node, lastSeconds, ...counts }: ComplianceNode): ComplianceBody['nodes'][number] {
-  const { receipts, agreeing, disagreeing, observing, refusedEntries, rejectedStatements } = counts;
+  const { receipts, agreeing, disagreeing, observing, refusedEntries, rejectedStatements, pagesNotSteered } = counts;
   return {
     node: node.node,
     enrolledAt: formatInstant(node.enrolledSeconds),
     ...(node.revokedSeconds === null ? {} : { revokedAt: formatInstant(node.revokedSeconds) }),
     ...(lastSeconds === undefined ? {} : { lastReceiptAt: formatInstant(lastSeconds) }),
     ...{ receipts, verified: agreeing, notVerified: disagreeing },
-    held: { observing, refusedEntries, rejectedStatements },
+    held: { observing, refusedEntries, rejectedStatements, pagesNotSteered },
   };
 }
 
@@ -163,7 +168,7 @@ const HEADER = [
   ...['licensee', 'from', 'to', 'as_of', 'notice', 'authority', 'reference', 'instrument', 'category', 'sealed'],
   ...['entries', 'integrated_at', 'state', 'due_at', 'nodes', 'missing', 'median_seconds', 'worst_seconds'],
   ...['release', 'release_reference', 'release_due_at', 'release_nodes', 'release_missing', 'release_median_seconds'],
-  ...['release_worst_seconds', 'seconds_definition'],
+  ...['release_worst_seconds', 'seconds_definition', 'pages', 'http_only_pages'],
 ];
 
 /** A line for each notice; nodes and exemptions are in the JSON. */
@@ -175,7 +180,7 @@ function composeComplianceCsv({ licensee, from, to, asOf, notices }: Omit<Compli
       ...[notice.category, notice.sealed, notice.entries, notice.integratedAt, notice.state],
       ...[blocking.dueAt, blocking.nodes, blocking.missing, blocking.medianSeconds, blocking.worstSeconds],
       ...[unblocking?.type, unblocking?.reference, unblocking?.dueAt, unblocking?.nodes, unblocking?.missing],
-      ...[unblocking?.medianSeconds, unblocking?.worstSeconds, DEFINITIONS.seconds],
+      ...[unblocking?.medianSeconds, unblocking?.worstSeconds, DEFINITIONS.seconds, notice.pages, notice.httpOnlyPages],
     ]),
   );
 }

@@ -1,6 +1,8 @@
+import type { PageCounts } from '../../register/pages.ts';
 import { reachOf } from '../../register/statement.ts';
 import { NO_END_SECONDS, secondsOf } from '../../register/time.ts';
 import { Coverage } from '../effect/coverage.ts';
+import { countNoticePages } from '../effect/statement-effect.ts';
 import { concernsLicensee, dueSecondsOf } from '../effect/statement-reach.ts';
 import { type Summary, sumUp } from '../effect/summary.ts';
 import { listAll } from '../nodes/list-all.ts';
@@ -21,6 +23,8 @@ export interface ComplianceTimes extends Summary {
 export interface ComplianceNotice {
   readonly notice: PlacedNotice;
   readonly standing: NoticeStanding;
+  /** Of an open notice that lists pages. */
+  readonly pages?: PageCounts;
   readonly blocking: ComplianceTimes;
   /** Of the statement that ended the notice as a whole, or stays it. */
   readonly unblocking?: ComplianceTimes & { readonly by: PlacedStatement };
@@ -38,6 +42,8 @@ export interface ComplianceNode {
   readonly observing: number;
   readonly refusedEntries: number;
   readonly rejectedStatements: number;
+  /** Receipts of lists with pages while the node sent their hosts to no gateway, and so blocked none of them. */
+  readonly pagesNotSteered: number;
 }
 
 /** What an ISP can show of its compliance. */
@@ -81,7 +87,14 @@ export async function composeCompliance(
     if (standing === undefined) continue;
     const by = findRelease(register, notice, nowSeconds, licensee);
     const unblocking = by && { ...timesOf(by), by };
-    notices.push({ notice, standing, blocking: timesOf(notice), ...(unblocking && { unblocking }) });
+    const pages = countNoticePages(register, notice);
+    notices.push({
+      notice,
+      standing,
+      ...(pages && { pages }),
+      blocking: timesOf(notice),
+      ...(unblocking && { unblocking }),
+    });
     await turns.share();
   }
   const exemptions = register.statements().filter((placed) => {
@@ -153,15 +166,20 @@ function createCounts(node: NodeRecord): Counts {
   return {
     node,
     ...{ receipts: 0, agreeing: 0, disagreeing: 0, observing: 0, refusedEntries: 0, rejectedStatements: 0 },
+    pagesNotSteered: 0,
   };
 }
 
-function countReceipt(counts: Counts, { agrees, mode, refusedEntries, rejected, appliedSeconds }: ReceiptRecord): void {
+function countReceipt(
+  counts: Counts,
+  { agrees, mode, refusedEntries, rejected, appliedSeconds, pages }: ReceiptRecord,
+): void {
   counts.receipts++;
   counts.lastSeconds = appliedSeconds;
   if (agrees === true) counts.agreeing++;
   if (agrees === false) counts.disagreeing++;
   if (mode === 'observe') counts.observing++;
+  if (mode !== 'observe' && pages?.steered === false) counts.pagesNotSteered++;
   counts.refusedEntries = Math.max(counts.refusedEntries, refusedEntries);
   counts.rejectedStatements = Math.max(counts.rejectedStatements, Array.isArray(rejected) ? rejected.length : 0);
 }

@@ -1,3 +1,5 @@
+import { NO_PAGES } from '../../register/pages.ts';
+import { countNoticePages } from '../effect/statement-effect.ts';
 import { sumUp } from '../effect/summary.ts';
 import { listAll } from '../nodes/list-all.ts';
 import type { AppealRecord, Tables, TakedownRecord } from '../store.ts';
@@ -147,6 +149,9 @@ class Counting {
     if (isWithin(issuedSeconds, period)) {
       row().issued++;
       row().entries += entries;
+      const { pages, httpOnlyPages } = countNoticePages(this.#register, notice) ?? NO_PAGES;
+      row().pages += pages;
+      row().httpOnlyPages += httpOnlyPages;
     }
     if (endKind !== undefined && endSeconds <= this.#nowSeconds && isWithin(endSeconds, period)) row()[endKind]++;
     const isPast = ({ fromSeconds }: { fromSeconds: number }) => fromSeconds <= this.#nowSeconds;

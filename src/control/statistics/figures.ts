@@ -1,7 +1,7 @@
 /** A figure with what exactly it counts: it is printed wherever the figure is. */
 export interface FigureDefinition {
   readonly name: keyof Figures;
-  readonly unit: 'notices' | 'names' | 'appeals' | 'days' | 'hours' | 'items';
+  readonly unit: 'notices' | 'names' | 'pages' | 'appeals' | 'days' | 'hours' | 'items';
   readonly definition: string;
 }
 
@@ -9,6 +9,8 @@ export interface FigureDefinition {
 export interface Figures {
   issued: number;
   entries: number;
+  pages: number;
+  httpOnlyPages: number;
   inForce: number;
   entriesInForce: number;
   expired: number;
@@ -28,6 +30,13 @@ export interface Figures {
 export const FIGURES: readonly FigureDefinition[] = [
   { name: 'issued', unit: 'notices', definition: 'Open notices that the register took in the period.' },
   { name: 'entries', unit: 'names', definition: 'Entries (names, subtrees, pages) of those notices.' },
+  { name: 'pages', unit: 'pages', definition: 'Those of the entries that are for one page, not for a whole name.' },
+  {
+    name: 'httpOnlyPages',
+    unit: 'pages',
+    definition:
+      'Those of the pages that are blocked on HTTP alone: on HTTPS no page can be told apart, and their notices do not close HTTPS to the hosts.',
+  },
   {
     name: 'inForce',
     unit: 'notices',
@@ -92,7 +101,18 @@ export const SEALED_DEFINITION =
 /** Figures of which nothing was counted yet. */
 export function createFigures(): Figures {
   return {
-    ...{ issued: 0, entries: 0, inForce: 0, entriesInForce: 0, expired: 0, revoked: 0, superseded: 0, stayed: 0 },
+    ...{
+      issued: 0,
+      entries: 0,
+      pages: 0,
+      httpOnlyPages: 0,
+      inForce: 0,
+      entriesInForce: 0,
+      expired: 0,
+      revoked: 0,
+      superseded: 0,
+      stayed: 0,
+    },
     ...{ appealsLodged: 0, appealsDecided: 0, overblocks: 0, overblockHours: 0 },
     ...{ takedownsRequested: 0, takedownsRemoved: 0 },
   };

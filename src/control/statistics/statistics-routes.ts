@@ -30,7 +30,7 @@ const ANSWERS_PER_SECOND = 1;
 const count = z.int().min(0);
 
 const figuresSchema = z.object({
-  ...{ issued: count, entries: count, inForce: count, entriesInForce: count },
+  ...{ issued: count, entries: count, pages: count, httpOnlyPages: count, inForce: count, entriesInForce: count },
   ...{ expired: count, revoked: count, superseded: count, stayed: count },
   ...{ appealsLodged: count, appealsDecided: count, medianDays: z.number().optional() },
   ...{ overblocks: count, overblockHours: z.number() },

@@ -1,6 +1,7 @@
 import type { EntryTable } from '../../register/annex.ts';
 import type { Authorities } from '../../register/authorities.ts';
 import type { FoldedNotice } from '../../register/fold.ts';
+import type { Pack } from '../../register/pack.ts';
 import type { Statement } from '../../register/statement.ts';
 import type { KnownNotice, KnownStatement } from '../../register/verify-statement.ts';
 
@@ -66,7 +67,8 @@ export interface RegisterView {
   readonly newestSeconds: number;
   /** By whom statements were judged. */
   readonly authorities: Authorities;
-  /** SHA-256 of the policy pack they were judged by. */
+  /** The policy pack they were judged by, and its SHA-256. */
+  readonly pack: Pack;
   readonly packSha256: string;
   /**
    * Reads what is new in the tree. Cheap when nothing is. What was published before the call is read when it resolves.

@@ -56,6 +56,7 @@ class TreeView implements RegisterView {
   readonly #options: RegisterViewOptions;
   #reading: Reading | undefined;
   #authorities!: Authorities;
+  #pack!: Pack;
   /** Text of the authorities that statements were judged by; the same text is read anew every day. */
   #authoritiesText = '';
   #checkpoint: Uint8Array | undefined;
@@ -90,6 +91,10 @@ class TreeView implements RegisterView {
 
   get authorities(): Authorities {
     return this.#authorities;
+  }
+
+  get pack(): Pack {
+    return this.#pack;
   }
 
   get packSha256(): string {
@@ -137,6 +142,7 @@ class TreeView implements RegisterView {
       if (this.#reading !== before || this.size !== sizeBefore) this.#revision++;
     }
     this.#authorities = authorities;
+    this.#pack = pack;
     this.#authoritiesText = JSON.stringify(authorities.file);
     this.#checkpoint = bytes;
   }

@@ -40,6 +40,16 @@ export async function createTable(
   await (engine === 'sqlite' ? table.modifyEnd(sql`strict`) : table).execute();
 }
 
+/** Adds a column that may be null to a table; records that are there have none. */
+export async function addColumn(
+  { db, engine }: SchemaChange,
+  table: string,
+  column: string,
+  type: ColumnType,
+): Promise<void> {
+  await db.schema.alterTable(table).addColumn(column, TYPES[engine][type]).execute();
+}
+
 /** Makes an index on some columns of a table. */
 export async function createIndex({ db }: SchemaChange, table: string, ...columns: string[]): Promise<void> {
   await db.schema

@@ -19,7 +19,9 @@ const compose = (text: string | Uint8Array, type: EntryType = 'text/plain') =>
 function entriesOf(text: string, type: EntryType = 'text/plain') {
   const composed = compose(text, type);
   if (!('annex' in composed)) throw new Error(JSON.stringify(composed.faults));
-  return [...readAnnexLines(composed.annex.bytes)].map(({ action: _, ...entry }) => entry);
+  return [...readAnnexLines(composed.annex.bytes)].map(({ action, ...entry }) =>
+    action === 'block' ? entry : { action, ...entry },
+  );
 }
 
 /** The faults of a bad list. */
@@ -47,6 +49,23 @@ describe('a list of names', () => {
       scope: 'url',
       url: 'https://shop.example/pay?a=1,2',
     },
+    { id: 'e0000005', raw: 'one.example', canonical: 'one.example', scope: 'exact', action: 'redirect' },
+    {
+      id: 'e0000006',
+      raw: 'all.example',
+      canonical: 'all.example',
+      scope: 'subtree',
+      action: 'redirect',
+      excludes: ['ok.all.example'],
+    },
+    {
+      id: 'e0000007',
+      raw: 'http://shop.example/list',
+      canonical: 'shop.example',
+      scope: 'url',
+      url: 'http://shop.example/list',
+      query: 'any',
+    },
   ];
 
   it('is read from plain text', () => {
@@ -57,19 +76,25 @@ describe('a list of names', () => {
       '  subtree  invest.example except help.invest.example WWW.invest.example ',
       'exact münze.example',
       'https://shop.example/pay?a=1,2',
+      'redirect one.example',
+      'redirect subtree all.example except ok.all.example',
+      'any-query http://shop.example/list',
     ];
     expect(entriesOf(text.join('\n'))).toEqual(EXPECTED);
   });
 
   it('is read from CSV', () => {
     const text = [
-      '\ufeffName,Scope,Exclude',
+      '\ufeffName,Scope,Exclude,Action,Query',
       'Scam-Bank.example',
       '# a comment',
-      'invest.example,subtree,"help.invest.example; WWW.invest.example"',
+      'invest.example,subtree,"help.invest.example; WWW.invest.example",block',
       '',
       ' münze.example ,exact,',
       '"https://shop.example/pay?a=1,2",url,',
+      'one.example,,,redirect,',
+      'all.example,subtree,ok.all.example,redirect,',
+      'http://shop.example/list,url,,,any',
     ];
     expect(entriesOf(text.join('\r\n'), 'text/csv')).toEqual(EXPECTED);
   });
@@ -80,6 +105,9 @@ describe('a list of names', () => {
       { subtree: 'invest.example', exclude: ['help.invest.example', 'WWW.invest.example'] },
       { exact: 'münze.example' },
       { url: 'https://shop.example/pay?a=1,2' },
+      { exact: 'one.example', action: 'redirect' },
+      { subtree: 'all.example', exclude: ['ok.all.example'], action: 'redirect' },
+      { url: 'http://shop.example/list', query: 'any' },
     ];
     expect(entriesOf(JSON.stringify(list), 'application/json')).toEqual(EXPECTED);
   });
@@ -104,7 +132,7 @@ describe('a list of names', () => {
         'a.example',
         'url',
         ['b.a.example'],
-        'https://c.example/d',
+        { url: 'https://c.example/d', anyQuery: false },
       ]);
     }
   });
@@ -125,6 +153,10 @@ const bad: [what: string, line: string, says: string][] = [
   ['a wildcard', '*.a.example', 'scope subtree'],
   ['a URL as a name', 'exact https://a.example/', 'scope url'],
   ['no URL', 'url ftp://a.example/', 'no http(s) URL'],
+  ['a redirect of a page', 'redirect https://a.example/', 'is not redirected'],
+  ['any query of a name', 'any-query a.example', 'query needs the scope url'],
+  ['a redirect after its scope', 'subtree redirect a.example', 'one name a line'],
+  ['a page on a port of its own', 'http://a.example:8080/x', 'a port other than 80 and 443'],
   ['a URL with a password', 'url https://u:p@a.example/', 'no http(s) URL'],
   ['a label too long', `${'a'.repeat(64)}.example`, 'longer than DNS allows'],
   ['a name too long', `${'a.'.repeat(127)}example`, 'longer than DNS allows'],
@@ -158,6 +190,8 @@ describe('a bad line', () => {
     ['an unknown column', 'name,colour\na.example,red\n', [[1, 'header']]],
     ['a column twice', 'name,name\na.example,b.example\n', [[1, 'header']]],
     ['a scope that is none', 'name,scope\na.example,all\nb.example,exact\n', [[2, 'scope "all"']]],
+    ['an action that is none', 'name,action\na.example,drop\nb.example,block\n', [[2, 'action "drop"']]],
+    ['a query that is not any', 'name,scope,query\nhttp://a.example/,url,x=1\n', [[2, 'query "x=1"']]],
     ['a span for a time', 'name,expires\na.example,7d\n', [[2, 'expires "7d"']]],
     ['a bad id', 'name,id\na.example,a b\n', [[2, 'id "a b"']]],
     ['an id twice', 'name,id\na.example,x\nb.example,y\nc.example,x\n', [[4, 'id x is that of line 2']]],
@@ -180,6 +214,9 @@ describe('a bad line', () => {
     ['no list', '{"names":[]}', 1, 'no list'],
     ['an item of another kind', '["a.example", 5]', 2, 'expected string'],
     ['an unknown key', '["a.example", "b.example", {"exact":"c.example","note":1}]', 3, 'note'],
+    ['an unknown action', '[{"exact":"a.example","action":"drop"}]', 1, 'action'],
+    ['an action of a page', '[{"url":"http://a.example/","action":"redirect"}]', 1, 'action'],
+    ['a query of a name', '[{"exact":"a.example","query":"any"}]', 1, 'query'],
     ['an empty list', '[]', 1, 'lists no name'],
     ['a lone surrogate', '["a.example", "\\ud800.example"]', 2, 'does not show'],
   ])('of JSON with %s is named', (_what, text, line, says) => {
@@ -350,6 +387,7 @@ describe('the look of a label', () => {
         canonical: 'xn--80ak6aa92e.example',
         unicode: '\u0430\u0440\u0440\u04cf\u0435.example',
         scope: 'exact',
+        action: 'block',
         warnings: ['\u0430\u0440\u0440\u04cf\u0435 may be taken for apple'],
       },
       {
@@ -358,6 +396,7 @@ describe('the look of a label', () => {
         canonical: 'plain.example',
         unicode: 'plain.example',
         scope: 'exact',
+        action: 'block',
         warnings: [],
       },
     ]);

@@ -39,6 +39,7 @@ describe('names of a draft', () => {
       canonical: 'xn--mnze-0ra.example',
       unicode: 'münze.example',
       scope: 'subtree',
+      action: 'block',
       warnings: ['münze may be taken for munze'],
     });
     const second = await drafting.upload({ id: draft.id, version: 2 }, '["q.example"]', 'application/json');
@@ -304,6 +305,31 @@ describe('a renewal', () => {
     const standing = desk.site.services.register.standingOf(statementId, desk.register.nowSeconds);
     expect(standing?.state).toBe('in-force');
     expect(said(await drafting.step('drafter', 'notices', id, 'renew', { reference }))).toBe('409 conflict');
+  });
+
+  it('keeps what becomes of names and pages, and of HTTPS', async () => {
+    const { id } = await drafting.notice(
+      'redirect subtree lead.example\nany-query http://page.example/x\nhttp://page.example/y',
+      { https: 'block-host' },
+    );
+    await drafting.publish('notices', id);
+    const { statementId } = await drafting.settle('notices', id);
+    expect(await desk.site.services.register.readStatement(statementId)).toMatchObject({ https: 'block-host' });
+    const answer = await drafting.step('drafter', 'notices', id, 'renew', { reference: nextReference() });
+    expect(answer.body.body).toMatchObject({ https: 'block-host' });
+    const { items } = (await desk.send('drafter', 'GET', `/v1/notices/${answer.body.id}/entries`)).body;
+    expect(items).toMatchObject([
+      { scope: 'subtree', action: 'redirect', raw: 'lead.example' },
+      { scope: 'url', action: 'block', query: 'any', url: 'http://page.example/x' },
+      { scope: 'url', action: 'block', url: 'http://page.example/y' },
+    ]);
+    expect(items[2]).not.toHaveProperty('query');
+    const open = await drafting.open('notices', { ...COMPLETE, https: 'block-host' });
+    const path = `/v1/notices/${open.id}`;
+    const patch = (version: number, https: unknown) =>
+      desk.send('drafter', 'PATCH', path, { https }, { 'if-match': `"${version}"` });
+    expect(said(await patch(1, 'block-page'))).toBe('400 request-invalid');
+    expect((await patch(1, null)).body.body).not.toHaveProperty('https');
   });
 
   it('is for what is published and not over', async () => {

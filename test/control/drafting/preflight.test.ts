@@ -19,7 +19,7 @@ import {
 } from '../../../src/control/drafting/preflight/run-preflight.ts';
 import { Turns } from '../../../src/control/view/turns.ts';
 import { canonicaliseName } from '../../../src/register/entry-name.ts';
-import { checkOfRefusal, createGuard } from '../../../src/register/guard.ts';
+import { checkOfRefusal, createGuard, refuseUrl } from '../../../src/register/guard.ts';
 import { parsePack } from '../../../src/register/pack.ts';
 import { composeAnswer, type ScriptedServer, startServer } from '../../cli/dns-server.ts';
 import { authorities, composeNotice, day, NOW, pack, subtree, TestRegister } from '../../register/fixture.ts';
@@ -81,7 +81,58 @@ describe('names', () => {
     ['what covers one', 'subtree stripe.com', ['refuse shared-resource e0000001']],
     ['what is above one, alone', 'stripe.com', []],
     ['what is below one', 'x.esm.sh', []],
-    ['a page', 'https://shop.example/pay', ['warn url-entry e0000001']],
+    [
+      'pages',
+      'https://shop.example/pay\nhttp://shop.example/',
+      ['warn front-page e0000002', 'warn http-only e0000001 e0000002'],
+    ],
+    ['the query of a front page', 'http://a.example/?p=1', ['warn http-only e0000001']],
+    [
+      'a front page with any query',
+      'any-query http://a.example/?p=1',
+      ['warn front-page e0000001', 'warn http-only e0000001'],
+    ],
+    [
+      'a page of a protected name',
+      'https://maybank2u.com.my/x',
+      ['refuse protected-name e0000001', 'warn http-only e0000001'],
+    ],
+    [
+      'a page of the media',
+      'http://malaysiakini.com/x',
+      ['needs-third-approver media-name e0000001', 'warn http-only e0000001'],
+    ],
+    [
+      'a page of a very popular name',
+      'http://www.popular.example/x',
+      ['refuse popular-name e0000001', 'warn http-only e0000001'],
+    ],
+    [
+      'a page of a known name',
+      'http://known.example/x',
+      ['needs-third-approver popular-name e0000001', 'warn http-only e0000001'],
+    ],
+    [
+      'a file that others load',
+      'https://js.stripe.com/x.js',
+      ['needs-third-approver shared-resource e0000001', 'warn http-only e0000001'],
+    ],
+    ['a page above a shared resource', 'https://stripe.com/x', ['warn http-only e0000001']],
+    ['a redirect', 'redirect subtree a.example', []],
+    [
+      'a page twice in other spellings',
+      'http://A.example:80/x?\nhttps://a.example/x\nhttp://a.example/x?y',
+      ['warn duplicate-entry e0000002', 'warn http-only e0000001 e0000002 e0000003'],
+    ],
+    [
+      'a page with any query beside it with one',
+      'any-query http://a.example/x\nhttp://a.example/x?y\nany-query https://a.example/x\nhttp://a.example/z?y',
+      [
+        'warn contained-entry e0000002',
+        'warn duplicate-entry e0000003',
+        'warn http-only e0000001 e0000002 e0000003 e0000004',
+      ],
+    ],
     ['a very popular name', 'popular.example', ['refuse popular-name e0000001']],
     ['its www', 'www.popular.example', ['refuse popular-name e0000001']],
     ['a name below it', 'pages.popular.example', []],
@@ -103,13 +154,38 @@ describe('names', () => {
     [
       'a name beside a page of it',
       'a.example\nhttps://a.example/x',
-      ['warn breadth e0000001', 'warn url-entry e0000002'],
+      ['warn breadth e0000001', 'warn http-only e0000002'],
     ],
     ['several', 'com.my\nok.example\nnet.my', ['refuse public-suffix e0000001 e0000003']],
   ];
 
   it.each(cases)('%s', async (_what, names, findings) => {
     expect(brief(await lookOver(names))).toEqual(findings);
+  });
+
+  it.each([
+    ['pages', 'https://shop.example/pay\nhttp://b.example/x', ['warn https-closed e0000001 e0000002']],
+    [
+      'a file that others load',
+      'http://js.stripe.com/x',
+      ['refuse shared-resource e0000001', 'warn https-closed e0000001'],
+    ],
+    [
+      'a page of a very popular name',
+      'http://popular.example/x',
+      ['refuse popular-name e0000001', 'warn https-closed e0000001'],
+    ],
+    ['no page at all', 'a.example', ['warn https-without-page']],
+  ])('of a notice that closes HTTPS: %s', async (_what, names, findings) => {
+    expect(brief(await lookOver(names, { https: 'block-host' }))).toEqual(findings);
+  });
+
+  it('tell once how many pages hold on HTTP alone, and what would close HTTPS', async () => {
+    const names = Array.from({ length: 300 }, (_, at) => `http://x${at}.example/page`).join('\n');
+    const findings = await lookOver(names);
+    expect(findings.filter(({ check }) => check === 'http-only')).toEqual([
+      expect.objectContaining({ count: 300, message: expect.stringContaining('https: block-host') }),
+    ]);
   });
 
   it('are many without a thousand findings', async () => {
@@ -256,6 +332,13 @@ describe('fields', () => {
     ]);
   });
 
+  it('may not close whole hosts for an authority that may list pages alone', async () => {
+    const authority = { ...authorities.byId.get('mcmc')!, scopes: new Set(['url'] as const) };
+    const found = await lookOver('http://a.example/x', { https: 'block-host' }, { authority });
+    expect(brief(found)).toEqual(['refuse authority-scope', 'warn https-closed e0000001']);
+    expect(brief(await lookOver('http://a.example/x', {}, { authority }))).toEqual(['warn http-only e0000001']);
+  });
+
   it('may not go beyond the authority', async () => {
     const authority = authorities.byId.get('other')!;
     const findings = await lookOver('subtree a.example\nb.example', { instrument: 'cma-233' }, { authority });
@@ -389,6 +472,43 @@ describe('the register', () => {
   });
 });
 
+describe('pages that another notice lists', () => {
+  const entries = [
+    { raw: 'http://paged.example/x?a=1', scope: 'url' as const },
+    { raw: 'http://any.example/x', scope: 'url' as const, query: 'any' as const },
+    { raw: 'whole.example', scope: 'exact' as const },
+    subtree('wide.example', { action: 'redirect' }),
+  ];
+  const register = new TestRegister();
+  register.notice(entries, { reference: 'R/1' });
+  const { statements, folded } = register.readAt();
+  const facts = gatherFactsOf(statements, folded, {
+    authority: 'mcmc',
+    reference: 'N/1',
+    supersedes: [],
+    nowSeconds: NOW,
+  });
+
+  it.each([
+    ['https://Paged.example/x?a=1', true],
+    ['http://paged.example/x', false],
+    ['any-query http://paged.example/x?a=1', false],
+    ['http://paged.example/', false],
+    ['paged.example', false],
+    ['http://any.example/x?b=2', true],
+    ['any-query https://any.example/x?c', true],
+    ['http://any.example/', false],
+    ['http://whole.example/x', true],
+    ['http://deep.whole.example/x', false],
+    ['http://wide.example/x', true],
+    ['http://deep.wide.example/x', true],
+    ['deep.wide.example', true],
+  ])('%s: %s', async (line, isKnown) => {
+    const found = (await lookOver(line, {}, { facts })).filter(({ check }) => check === 'overlap');
+    expect(found.map(({ message }) => message)).toEqual(isKnown ? ['blocked already by notice R/1'] : []);
+  });
+});
+
 describe('a resolver', () => {
   let server: ScriptedServer | undefined;
   afterEach(async () => {
@@ -519,6 +639,7 @@ describe('a policy pack', () => {
     const reasons = [...names, ...more].flatMap((name) =>
       (['exact', 'subtree', 'url'] as const).map((scope) => refuse(name, scope, 0)),
     );
+    reasons.push(refuseUrl('http://a.example:8080/'));
     const checks = new Set(reasons.filter((reason) => reason !== undefined).map(checkOfRefusal));
     expect([...checks].sort()).toEqual([
       'address',
@@ -528,7 +649,7 @@ describe('a policy pack', () => {
       'public-suffix',
       'root',
       'single-label',
-      'url-entry',
+      'url-port',
     ]);
   });
 });

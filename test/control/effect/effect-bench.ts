@@ -130,7 +130,7 @@ export class EffectBench {
       ...{ id: `receipts/${nodeId}/${this.now}-${changes.treeSize ?? treeSize}.json`, nodeId, treeSize },
       ...{ licensee: nodeId.slice(0, nodeId.indexOf('/')), rules: 1, rulesDigest: 'ab'.repeat(32), mode: 'enforce' },
       ...{ appliedSeconds: this.now, receivedSeconds: this.now, foldedSeconds: this.now },
-      ...{ rejected: [], refusedEntries: 0, agrees: null },
+      ...{ rejected: [], refusedEntries: 0, agrees: null, pages: null },
       ...changes,
     };
     await this.store.transaction((tables) => tables.receipts.insert(row));

@@ -200,6 +200,42 @@ describe('what nodes say', () => {
     ]);
   });
 
+  it('shows pages, whether they hold on HTTPS, and which nodes send their hosts to a gateway', async () => {
+    await bench.addLicensee('A', 'new', 'steering', 'without');
+    const names = ['x.example', { url: 'http://paged.example/1' }, { url: 'http://paged.example/2' }];
+    const open = await bench.register.notice(names, { reference: 'P/1' });
+    const closed = await bench.register.notice(names.slice(1), { reference: 'P/2', https: 'block-host' });
+    const sealed = await bench.register.notice(names, { reference: 'P/3', sealed: true, category: 'csam' });
+    const plain = await bench.register.notice(['y.example'], { reference: 'N/1' });
+    const pages = { entries: 4, httpOnly: 2, steered: false };
+    await bench.receive('A/steering', { pages });
+    bench.pass(10);
+    await bench.receive('A/steering', { pages: { ...pages, steered: true } });
+    await bench.receive('A/without', { pages });
+    const { nodes } = await licenseeOf('A');
+    // biome-ignore lint/suspicious/noExplicitAny: tests look into it freely
+    expect(nodes.map((one: any) => [one.node, one.pages])).toEqual([
+      ['new', undefined],
+      ['steering', { ...pages, steered: true }],
+      ['without', pages],
+    ]);
+    const effect = await statementEffect(open.id);
+    expect(effect.pages).toEqual({ entries: 2, httpOnly: 2 });
+    // biome-ignore lint/suspicious/noExplicitAny: tests look into it freely
+    expect(effect.nodes.map((one: any) => [one.node, one.appliedAt !== undefined, one.pagesSteered])).toEqual([
+      ['new', false, undefined],
+      ['steering', true, true],
+      ['without', true, false],
+    ]);
+    expect((await statementEffect(closed.id)).pages).toEqual({ entries: 2, httpOnly: 0 });
+    for (const { id } of [sealed, plain]) {
+      const other = await statementEffect(id);
+      expect(JSON.stringify(other)).not.toContain('pages');
+    }
+    const [receipt] = (await bench.get('officer', '/v1/receipts?licensee=A&node=without')).body.items;
+    expect(receipt.pages).toEqual(pages);
+  });
+
   it('is for the operator of that ISP alone', async () => {
     await bench.addLicensee('A', 'a1');
     await bench.addLicensee('B', 'b1');

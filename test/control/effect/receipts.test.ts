@@ -83,10 +83,17 @@ describe('a receipt', () => {
       {
         ...{ id: path, nodeId: `${LICENSEE}/one`, licensee: LICENSEE, treeSize: 7, rules: 3, mode: 'enforce' },
         ...{ appliedSeconds: now(), receivedSeconds: now(), foldedSeconds: now(), rulesDigest: 'cd'.repeat(32) },
-        ...{ refusedEntries: 2, agrees: null },
+        ...{ refusedEntries: 2, agrees: null, pages: null },
         rejected: [{ statement: '#3', code: 'annex-missing', reason: 'its annex cannot be used' }],
       },
     ]);
+  });
+
+  it('that counts pages becomes a row that does', async () => {
+    const pages = { entries: 2, httpOnly: 1, steered: true };
+    await send(compose(7, { pages }));
+    await recorder.settle();
+    expect((await rows()).map((row) => row.pages)).toEqual([pages]);
   });
 
   it('becomes one row, however often it is told of', async () => {
@@ -196,6 +203,30 @@ describe('the check of receipts', () => {
     expect(await check.judgeSome(now())).toBe(5);
     expect(await Promise.all([good, bad, behind, after, stale].map(verdict))).toEqual([true, false, true, true, false]);
     expect(await check.judgeSome(now())).toBe(0);
+  });
+
+  it('finds who counts the pages of a list wrongly', async () => {
+    const page = (path: string) => ({ url: `http://paged.example${path}` });
+    await register.notice([page('/1'), page('/2'), 'github.io'], { reference: 'P/1' });
+    await register.notice([page('/3'), { url: 'http://paged.example:8080/' }], {
+      reference: 'P/2',
+      https: 'block-host',
+    });
+    const told: [Receipt['pages'], boolean][] = [
+      [{ entries: 3, httpOnly: 2, steered: false }, true],
+      [{ entries: 3, httpOnly: 2, steered: true }, true],
+      [{ entries: 4, httpOnly: 2, steered: true }, false],
+      [{ entries: 3, httpOnly: 3, steered: true }, false],
+      [undefined, false],
+    ];
+    const paths: string[] = [];
+    for (const [pages] of told) {
+      clock.pass(1000);
+      paths.push(await report(2, { pages }));
+    }
+    await view.catchUp();
+    await check.judgeSome(now());
+    expect(await Promise.all(paths.map(verdict))).toEqual(told.map(([, agrees]) => agrees));
   });
 
   it('takes it well that a node applied a release before the log’s witnesses signed', async () => {

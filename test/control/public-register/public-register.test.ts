@@ -50,6 +50,30 @@ describe('a name', () => {
     await rig.notice([{ url: 'https://shared.example/page' }]);
     const { blocked, notices } = await lookUp('shared.example');
     expect([blocked, notices[0]!.url, notices[0]!.state]).toEqual([false, 'https://shared.example/page', 'in-force']);
+    expect(notices[0]).toMatchObject({ scope: 'url', action: 'block', https: 'passed' });
+  });
+
+  it('says of redirects and pages what becomes of them, and of HTTPS', async () => {
+    const lead = { subtree: 'lead.example', action: 'redirect' };
+    const page = { url: 'http://shared.example/page?x', query: 'any' };
+    const notice = await rig.notice([lead, page], { https: 'block-host' });
+    const led = await lookUp('www.lead.example');
+    expect(led).toMatchObject({ blocked: true, notices: [{ scope: 'subtree', action: 'redirect' }] });
+    expect(led.notices[0]).not.toHaveProperty('https');
+    const expected = {
+      scope: 'url',
+      action: 'block',
+      url: 'http://shared.example/page?x',
+      query: 'any',
+      https: 'closed',
+    };
+    expect(await lookUp('shared.example')).toMatchObject({ blocked: false, notices: [expected] });
+    const { annex, statement } = (await get(`notices/${notice}`)).body;
+    expect(annex.items).toMatchObject([
+      { name: 'lead.example', action: 'redirect' },
+      { name: 'shared.example', ...expected },
+    ]);
+    expect(statement.https).toBe('block-host');
   });
 
   it('that was left out of a subtree is not blocked', async () => {

@@ -88,16 +88,52 @@ describe('an ISP’s compliance', () => {
       {
         ...{ node: 'a1', enrolledAt: formatInstant(BEGIN), lastReceiptAt: formatInstant(bench.now) },
         ...{ receipts: 3, verified: 1, notVerified: 0 },
-        held: { observing: 0, refusedEntries: 0, rejectedStatements: 0 },
+        held: { observing: 0, refusedEntries: 0, rejectedStatements: 0, pagesNotSteered: 0 },
       },
       {
         ...{ node: 'a2', enrolledAt: formatInstant(BEGIN), lastReceiptAt: formatInstant(BEGIN + 40) },
         ...{ receipts: 2, verified: 0, notVerified: 1 },
-        held: { observing: 1, refusedEntries: 3, rejectedStatements: 1 },
+        held: { observing: 1, refusedEntries: 3, rejectedStatements: 1, pagesNotSteered: 0 },
       },
     ]);
     expect(body.exemptions).toMatchObject([{ id: exemption.id, reference: 'E/1', scope: `notice ${second.id}` }]);
     expect(Object.keys(body.definitions)).toContain('seconds');
+  });
+
+  it('counts pages, those on HTTP alone, and receipts of nodes that steered none of them', async () => {
+    await bench.addLicensee('A', 'a1', 'a2');
+    const names = ['x.example', { url: 'http://paged.example/1' }, { url: 'http://paged.example/2' }];
+    await bench.register.notice(names, { reference: 'P/1' });
+    await bench.register.notice([{ url: 'http://paged.example/1' }], { reference: 'P/2', https: 'block-host' });
+    await bench.register.notice(names, { reference: 'P/3', sealed: true, category: 'csam' });
+    await bench.register.notice(['y.example'], { reference: 'N/1' });
+    bench.pass(10);
+    const pages = { entries: 3, httpOnly: 2, steered: false };
+    await bench.receive('A/a1', { pages });
+    await bench.receive('A/a2', { pages, mode: 'observe' });
+    bench.pass(10);
+    await bench.receive('A/a1', { pages: { ...pages, steered: true } });
+    const body = await exported();
+    // biome-ignore lint/suspicious/noExplicitAny: tests look into it freely
+    expect(body.notices.map((one: any) => [one.reference, one.entries, one.pages, one.httpOnlyPages])).toEqual([
+      ['P/1', 3, 2, 2],
+      ['P/2', 1, 1, 0],
+      ['P/3', 3, undefined, undefined],
+      ['N/1', 1, undefined, undefined],
+    ]);
+    // biome-ignore lint/suspicious/noExplicitAny: tests look into it freely
+    expect(body.nodes.map((one: any) => [one.node, one.held.pagesNotSteered, one.held.observing])).toEqual([
+      ['a1', 1, 0],
+      ['a2', 0, 1],
+    ]);
+    expect(body.definitions.pages).toContain('HTTP alone');
+    const rows = parse(await exported('?format=csv'), { columns: true }) as Record<string, string>[];
+    expect(rows.map((row) => [row.reference, row.pages, row.http_only_pages])).toEqual([
+      ['P/1', '2', '2'],
+      ['P/2', '1', '0'],
+      ['P/3', '', ''],
+      ['N/1', '', ''],
+    ]);
   });
 
   it('is of the period asked for', async () => {

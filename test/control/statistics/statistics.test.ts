@@ -67,7 +67,18 @@ function addTakedown(changes: Partial<TakedownRecord>): Promise<void> {
 const statistics = async (query = '') => (await bench.get(undefined, `/v1/statistics${query}`)).body;
 
 const NOTHING = {
-  ...{ issued: 0, entries: 0, inForce: 0, entriesInForce: 0, expired: 0, revoked: 0, superseded: 0, stayed: 0 },
+  ...{
+    issued: 0,
+    entries: 0,
+    pages: 0,
+    httpOnlyPages: 0,
+    inForce: 0,
+    entriesInForce: 0,
+    expired: 0,
+    revoked: 0,
+    superseded: 0,
+    stayed: 0,
+  },
   ...{ appealsLodged: 0, appealsDecided: 0, overblocks: 0, overblockHours: 0 },
   ...{ takedownsRequested: 0, takedownsRemoved: 0 },
 };
@@ -114,10 +125,21 @@ describe('figures by month', () => {
       { ...NOTHING, group: '2026-04', inForce: 2, entriesInForce: 2, takedownsRemoved: 20 },
     ]);
     expect(body.total).toEqual({
-      ...{ issued: 5, entries: 9, inForce: 2, entriesInForce: 2, expired: 1, revoked: 1, superseded: 1, stayed: 1 },
+      ...{ issued: 5, entries: 9, pages: 0, httpOnlyPages: 0, inForce: 2, entriesInForce: 2 },
+      ...{ expired: 1, revoked: 1, superseded: 1, stayed: 1 },
       ...{ appealsLodged: 3, appealsDecided: 2, medianDays: 7, overblocks: 1, overblockHours: 14 * 24 },
       ...{ takedownsRequested: 25, takedownsRemoved: 25 },
     });
+  });
+
+  it('tell pages from names, and those that hold on HTTP alone; nothing of sealed ones', async () => {
+    const pages = [{ url: 'http://paged.example/1' }, { url: 'http://paged.example/2', query: 'any' }];
+    await notice(['a.example', ...pages]);
+    await notice(pages, { https: 'block-host' });
+    await notice(pages, { category: 'csam', sealed: true });
+    const { total, definitions } = await statistics();
+    expect(total).toMatchObject({ issued: 2, entries: 5, pages: 4, httpOnlyPages: 2 });
+    expect(definitions.httpOnlyPages).toMatchObject({ unit: 'pages', definition: expect.stringContaining('HTTPS') });
   });
 
   it('are of twelve months unless asked otherwise, and of a hundred and twenty at most', async () => {

@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { type Entry, EntryTable, SCOPES } from '../../../register/annex.ts';
+import { ENTRY_ACTIONS, type Entry, EntryTable, SCOPES } from '../../../register/annex.ts';
 import { NO_END_SECONDS, secondsOf } from '../../../register/time.ts';
 import type { Turns } from '../../view/turns.ts';
 import { describeLook, unicodeFormOf } from './label-script.ts';
@@ -15,7 +15,11 @@ export const previewSchema = z.object({
   /** The canonical name in Unicode. */
   unicode: z.string(),
   scope: z.enum(SCOPES),
+  /** `redirect` leads to the notice page. */
+  action: z.enum(ENTRY_ACTIONS),
   url: z.string().optional(),
+  /** `any`: the page whatever its query is; without it the query must be the same. */
+  query: z.literal('any').optional(),
   excludes: z.array(z.string()).optional(),
   expires: z.string().optional(),
   /** What to look at twice: mixed scripts, a name that may be taken for another. */
@@ -39,7 +43,7 @@ export function* readAnnexLines(bytes: Uint8Array, from = 0): Generator<Entry> {
 /** Returns `limit` entries of an annex from a place on, as people look at them. */
 export function previewEntries(bytes: Uint8Array, from: number, limit: number): EntryPreview[] {
   const previews: EntryPreview[] = [];
-  for (const { action: _, ...entry } of readAnnexLines(bytes, from)) {
+  for (const entry of readAnnexLines(bytes, from)) {
     if (previews.length === limit) break;
     previews.push({ ...entry, unicode: unicodeFormOf(entry.canonical), warnings: describeLook(entry.canonical) });
   }
@@ -49,10 +53,10 @@ export function previewEntries(bytes: Uint8Array, from: number, limit: number): 
 /** Reads an annex that was composed here into a table, letting other work have its turns. */
 export async function tabulateAnnex(bytes: Uint8Array, count: number, turns: Turns): Promise<EntryTable> {
   const table = new EntryTable(count, bytes.length);
-  for (const { id, canonical, scope, expires, excludes, url } of readAnnexLines(bytes)) {
+  for (const { id, canonical, scope, action, expires, excludes, url, query } of readAnnexLines(bytes)) {
     await turns.share();
-    const at = table.add(id, canonical, scope, expires === undefined ? NO_END_SECONDS : secondsOf(expires));
-    table.annotate(at, excludes, url);
+    const at = table.add(id, canonical, scope, expires === undefined ? NO_END_SECONDS : secondsOf(expires), action);
+    table.annotate(at, excludes, url === undefined ? undefined : { url, anyQuery: query === 'any' });
   }
   table.trim();
   return table;

@@ -1,5 +1,6 @@
 import {
   canonicaliseEntry,
+  ENTRY_ACTIONS,
   type EntryDraft,
   isExclusion,
   LINE_MAX_BYTES,
@@ -8,6 +9,7 @@ import {
 } from '../../../register/annex.ts';
 import { canonicaliseName, fitsWire } from '../../../register/entry-name.ts';
 import { entryId } from '../../../register/fields.ts';
+import { refuseUrl } from '../../../register/guard.ts';
 import { parseInstant } from '../../../register/time.ts';
 import { hidesCharacters, mixesScripts, unicodeFormOf } from './label-script.ts';
 
@@ -15,6 +17,8 @@ import { hidesCharacters, mixesScripts, unicodeFormOf } from './label-script.ts'
 export interface RawEntry {
   readonly name: string;
   readonly scope?: string;
+  readonly action?: string;
+  readonly query?: string;
   readonly exclude?: readonly string[];
   readonly expires?: string;
   readonly id?: string;
@@ -36,23 +40,28 @@ function quote(text: string): string {
 export function judgeEntry(raw: RawEntry): EntryDraft | { readonly fault: string } {
   const fault = findFault(raw);
   if (fault !== undefined) return { fault };
-  const { name, scope = 'exact', exclude = [], expires, id } = raw;
+  const { name, scope = 'exact', action, query, exclude = [], expires, id } = raw;
   return {
     raw: name,
     scope: scope as Scope,
+    ...(action === 'redirect' && { action }),
+    ...(query === 'any' && { query }),
     ...(exclude.length > 0 && { excludes: exclude.map((one) => canonicaliseName(one)!) }),
     ...(expires !== undefined && { expires }),
     ...(id !== undefined && { id }),
   };
 }
 
-function findFault({ name, scope = 'exact', exclude = [], expires, id }: RawEntry): string | undefined {
-  const texts = [name, scope, ...exclude, expires ?? '', id ?? ''];
+function findFault(raw: RawEntry): string | undefined {
+  const { name, scope = 'exact', action = '', query = '', exclude = [], expires, id } = raw;
+  const texts = [name, scope, action, query, ...exclude, expires ?? '', id ?? ''];
   if (texts.some(hidesCharacters)) {
     return 'has a control character, a mark of writing direction or a character that does not show';
   }
   if (name === '') return 'has no name';
   if (!(SCOPES as readonly string[]).includes(scope)) return `scope ${quote(scope)} is none of ${SCOPES.join(', ')}`;
+  const meant = findActionFault(scope, raw);
+  if (meant !== undefined) return meant;
   if (name.length > RAW_MAX_LENGTH) return `the name has more than ${RAW_MAX_LENGTH} characters`;
   if (id !== undefined && !entryId.safeParse(id).success) return `id ${quote(id)}: 1 to 64 letters, digits, . _ -`;
   if (expires !== undefined && parseInstant(expires) === undefined) {
@@ -62,6 +71,8 @@ function findFault({ name, scope = 'exact', exclude = [], expires, id }: RawEntr
   if (forms === undefined) return describeNoName(name, scope);
   if (!fitsWire(forms.canonical)) return `${quote(name)} is longer than DNS allows`;
   if ((forms.url?.length ?? 0) > URL_MAX_LENGTH) return `the URL has more than ${URL_MAX_LENGTH} characters`;
+  const port = forms.url === undefined ? undefined : refuseUrl(forms.url);
+  if (port !== undefined) return `${quote(name)} is ${port}`;
   const mixed = findMixedLabel(scope === 'url' ? hostOf(name) : name, forms.canonical);
   if (mixed !== undefined) {
     return `${quote(mixed)} mixes scripts that are not written together; if that very name is meant, write ${forms.canonical}`;
@@ -70,6 +81,18 @@ function findFault({ name, scope = 'exact', exclude = [], expires, id }: RawEntr
   if (excluded !== undefined) return excluded;
   const size = [...texts, forms.canonical, forms.url ?? ''].reduce((sum, text) => sum + Buffer.byteLength(text), 0);
   return size > LINE_MAX_BYTES - LINE_REST_BYTES ? 'is too long as a whole: use fewer exclusions' : undefined;
+}
+
+function findActionFault(scope: string, { action = 'block', query }: RawEntry): string | undefined {
+  if (!(ENTRY_ACTIONS as readonly string[]).includes(action)) {
+    return `action ${quote(action)} is none of ${ENTRY_ACTIONS.join(', ')}`;
+  }
+  if (action === 'redirect' && scope === 'url') {
+    return 'a page is not redirected, as the notice is shown in its place: leave the action out';
+  }
+  if (query === undefined) return undefined;
+  if (query !== 'any') return `query ${quote(query)}: write any, or leave it out where the query must be the same`;
+  return scope === 'url' ? undefined : 'query needs the scope url';
 }
 
 /** Says what is wrong with what is no name, and what may have been meant. */

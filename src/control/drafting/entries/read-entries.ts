@@ -39,26 +39,34 @@ function findBadLine(bytes: Uint8Array): number {
 }
 
 /**
- * One entry a line: a name by itself is exact, a URL by itself is one; `subtree`, `exact` or `url` may stand before it, and
- * after a subtree `except` and the names below it that stay reachable. Blank lines and those that begin with # are left out.
+ * One entry a line: a name by itself is exact, a URL by itself is a page; `subtree`, `exact` or `url` may stand before it, and
+ * after a subtree `except` and the names below it that stay reachable. First of all may stand `redirect`, for a name that leads
+ * to the notice page, or `any-query`, for a page whatever its query is. Blank lines and those that begin with # are left out.
  */
 function* readPlain(text: string): Generator<ReadItem> {
   for (const [at, whole] of text.split(/\r?\n/).entries()) {
     const words = whole.split(/[ \t]+/).filter((word) => word !== '');
     if (words.length === 0 || words[0]!.startsWith('#')) continue;
     const line = at + 1;
-    const scope = /^(?:exact|subtree|url)$/.test(words[0]!) && words.length > 1 ? words.shift() : undefined;
+    const take = (pattern: RegExp) => (pattern.test(words[0]!) && words.length > 1 ? words.shift() : undefined);
+    const how = take(/^(?:redirect|any-query)$/);
+    const scope = take(/^(?:exact|subtree|url)$/);
     const [name, except, ...exclude] = words as [string, ...string[]];
     if (except !== undefined && (except !== 'except' || exclude.length === 0)) {
       yield { line, message: 'expected one name a line, or a scope and a name, or: subtree NAME except NAMES' };
     } else {
-      yield { line, entry: { name, scope: scope ?? (/^https?:\/\//i.test(name) ? 'url' : 'exact'), exclude } };
+      const meant = scope ?? (/^https?:\/\//i.test(name) ? 'url' : 'exact');
+      const action = how === 'redirect' ? how : undefined;
+      yield { line, entry: { name, scope: meant, action, query: how === 'any-query' ? 'any' : undefined, exclude } };
     }
   }
 }
 
-/** Columns of CSV; those but `name` may be left out. Excluded names are separated by blanks or semicolons. */
-const COLUMNS = ['name', 'scope', 'exclude', 'expires', 'id'];
+/**
+ * Columns of CSV; those but `name` may be left out. Excluded names are separated by blanks or semicolons. `action` is block, as
+ * where there is nothing, or redirect; `query` is any for a page whatever its query is.
+ */
+const COLUMNS = ['name', 'scope', 'exclude', 'expires', 'id', 'action', 'query'];
 
 /** Records read at most; more than any list may have. */
 const RECORDS_MAX = 200_002;
@@ -110,6 +118,8 @@ function composeRecord(header: readonly string[], record: readonly string[]): Ra
   return {
     name: field('name') ?? '',
     scope: field('scope'),
+    action: field('action'),
+    query: field('query'),
     exclude: field('exclude')
       ?.split(/[ ;]+/)
       .filter((name) => name !== ''),
@@ -135,8 +145,8 @@ function* readJson(text: string): Generator<ReadItem> {
     const line = at + 1;
     const result = listedName.safeParse(item);
     if (result.success) {
-      const { raw, scope, excludes, expires, id } = result.data as ListedName;
-      yield { line, entry: { name: raw, scope, exclude: excludes, expires, id } };
+      const { raw, excludes, ...rest } = result.data as ListedName;
+      yield { line, entry: { name: raw, exclude: excludes, ...rest } };
     } else {
       const { key, message } = describeIssue(result.error.issues[0]!);
       yield { line, message: `${key}: ${message}` };
@@ -147,6 +157,8 @@ function* readJson(text: string): Generator<ReadItem> {
 interface ListedName {
   raw: string;
   scope: string;
+  action?: string;
+  query?: string;
   excludes?: string[];
   expires?: string;
   id?: string;

@@ -2,11 +2,12 @@ import type { EntryTable } from '../../../register/annex.ts';
 import { ancestorsOf } from '../../../register/entry-name.ts';
 import { checkOfRefusal, createGuard, type GuardCheck } from '../../../register/guard.ts';
 import type { Pack } from '../../../register/pack.ts';
+import { refuseAt } from '../../../register/pages.ts';
 import type { Turns } from '../../view/turns.ts';
 import type { FindingBook, Level } from './finding.ts';
 
 /** What the guard-rails hold back is refused here as well, but for these. */
-const MILDER: Partial<Record<GuardCheck, Level>> = { 'media-name': 'needs-third-approver', 'url-entry': 'warn' };
+const MILDER: Partial<Record<GuardCheck, Level>> = { 'media-name': 'needs-third-approver' };
 
 /** Approvals that the guard-rails are tried with: none, so that names of the media show. */
 const NO_APPROVALS = 0;
@@ -16,17 +17,21 @@ export async function checkGuard(entries: EntryTable, pack: Pack, book: FindingB
   const refuse = createGuard(pack);
   for (let at = 0; at < entries.count; at++) {
     await turns.share();
-    const reason = refuse(entries.name(at), entries.scope(at), NO_APPROVALS);
+    const reason = refuseAt(refuse, entries, at, NO_APPROVALS);
     if (reason === undefined) continue;
     const check = checkOfRefusal(reason);
     book.addEntry(check, MILDER[check] ?? 'refuse', reason, entries.id(at));
   }
 }
 
-/** Looks for names that pages of others load files from, and subtrees that cover one. */
+/**
+ * Looks for names that pages of others load files from, and subtrees that cover one. A page takes its host down where HTTPS to
+ * it is closed (`closesHttps`), and else leads all that is asked of it through the gateway.
+ */
 export async function checkSharedResources(
   entries: EntryTable,
   pack: Pack,
+  closesHttps: boolean,
   book: FindingBook,
   turns: Turns,
 ): Promise<void> {
@@ -40,9 +45,13 @@ export async function checkSharedResources(
     await turns.share();
     const scope = entries.scope(at);
     const name = entries.name(at);
-    if (scope === 'url') continue;
     const found = shared.has(name) ? name : scope === 'subtree' ? above.get(name) : undefined;
     if (found === undefined) continue;
+    if (scope === 'url' && !closesHttps) {
+      const message = `leads all of ${found} through the gateway, which pages of other sites load files from`;
+      book.addEntry('shared-resource', 'needs-third-approver', message, entries.id(at));
+      continue;
+    }
     const message = `takes down ${found}, which pages of other sites load files from`;
     book.addEntry('shared-resource', 'refuse', message, entries.id(at), true);
   }

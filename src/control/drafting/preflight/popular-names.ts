@@ -94,7 +94,10 @@ export function loadPopularNames(path: string): PopularNames {
   return parsePopularNames(text, path);
 }
 
-/** Looks for entries that block what many people visit. */
+/**
+ * Looks for entries that block what many people visit. A page counts as its whole host, all of which is led through the
+ * gateway: doing that to a big site cost its users more than the page (Wikipedia in 2008).
+ */
 export async function checkPopularNames(
   entries: EntryTable,
   pack: Pack,
@@ -114,14 +117,14 @@ export async function checkPopularNames(
   for (let at = 0; at < entries.count; at++) {
     await turns.share();
     const scope = entries.scope(at);
-    if (scope === 'url') continue;
+    const what = scope === 'url' ? 'its host, all of which is led through the gateway, is among' : 'among';
     const rank = popular.rankOf(entries.name(at), scope === 'subtree');
     if (rank === undefined) continue;
     if (rank <= refuseTop) {
-      const message = `among the ${refuseTop} most visited names: an officer may override with a reason`;
+      const message = `${what} the ${refuseTop} most visited names: an officer may override with a reason`;
       book.addEntry('popular-name', 'refuse', message, entries.id(at), true);
     } else if (rank <= thirdApproverTop) {
-      const message = `among the ${thirdApproverTop} most visited names`;
+      const message = `${what} the ${thirdApproverTop} most visited names`;
       book.addEntry('popular-name', 'needs-third-approver', message, entries.id(at));
     }
   }

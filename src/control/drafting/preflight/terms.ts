@@ -7,6 +7,7 @@ import type { Instrument, Pack } from '../../../register/pack.ts';
 import { statementSchema } from '../../../register/statement.ts';
 import { DAY_SECONDS, NO_END_SECONDS, parseInstant } from '../../../register/time.ts';
 import type { FindingBook } from './finding.ts';
+import { closesHttps } from './pages.ts';
 import type { RegisterFacts } from './register-facts.ts';
 
 /** The fields of a notice in drafting, its times exact; any of them may be missing or malformed. */
@@ -72,6 +73,13 @@ export function checkMandate(
     if (!authority.scopes.has(scope)) {
       book.add('authority-scope', 'refuse', `${authority.id} may not block by ${scope}`);
     }
+  }
+  if (closesHttps(fields) && !authority.scopes.has('exact')) {
+    book.add(
+      'authority-scope',
+      'refuse',
+      `${authority.id} may block no whole name, so https: block-host is not its to say`,
+    );
   }
 }
 
