@@ -1,9 +1,9 @@
 /**
  * Measures the gateway: `npm run bench:gateway [-- --seconds 5 --rounds 3 --connections 20 --idle 10000 --json]`.
  *
- * Gateway and nginx as a reverse proxy pass requests on to the same nginx origin by turns, each on core 0; origin, autocannon
- * and this process share core 1. Where autocannon is the limit, requests a second say little: CPU time for a request is shown
- * beside them. Memory with idle connections is measured first, and the latency that each adds to one request at a time last.
+ * Gateway and nginx as a reverse proxy pass requests on to the same nginx origin by turns, each on core 0, with connections kept
+ * on both sides; origin, autocannon and this process share core 1. Where autocannon is the limit, requests a second say little:
+ * CPU time for a request is shown beside them. The gateway is started as the unit in `deploy/` starts it. Memory with idle connections is measured first, and the latency that each adds to one request at a time last.
  */
 import { execFileSync, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -34,6 +34,9 @@ const { values } = parseArgs({
   },
 });
 const HOST = 'site.example';
+/** What `deploy/warta-gateway.service` starts Node with. */
+const NODE_FLAGS = ['--max-semi-space-size=2'];
+const NODE_ENVIRONMENT = { MALLOC_ARENA_MAX: '1' };
 const MEASURED_CORE = '0';
 const OTHER_CORE = '1';
 
@@ -150,8 +153,9 @@ async function startGateway(): Promise<Measured> {
     originPort: origin.port,
     idleSeconds: 600,
   };
-  const args = ['-c', MEASURED_CORE, process.execPath, program, JSON.stringify(start)];
-  const child = spawn('taskset', args, { stdio: ['ignore', 'pipe', 'inherit'] });
+  const args = ['-c', MEASURED_CORE, process.execPath, ...NODE_FLAGS, program, JSON.stringify(start)];
+  const env = { ...process.env, ...NODE_ENVIRONMENT };
+  const child = spawn('taskset', args, { stdio: ['ignore', 'pipe', 'inherit'], env });
   killOnExit(child);
   for await (const line of createInterface(child.stdout!)) return { port: JSON.parse(line).http, pid: child.pid! };
   throw new Error('the gateway did not start');

@@ -39,15 +39,15 @@ const GLOBAL_IPV6: Prefix = [ipaddr.parse('2000::'), 3];
  * refused whole, whatever they carry. The gateway's own addresses are refused, or it would ask itself without end.
  */
 export class AddressPolicy {
-  readonly #own: PrefixList;
+  readonly #listOwn: () => readonly string[];
   readonly #allowed: PrefixList;
 
   /**
-   * @param own addresses of this machine, and those that the resolver steers to.
+   * @param listOwn addresses of this machine, which may change, and those that the resolver steers to.
    * @param allowed prefixes let through all the same, for laboratories.
    */
-  constructor(own: readonly string[], allowed: readonly string[]) {
-    this.#own = new PrefixList(own.map((address) => `${address}/${isIP(address) === 6 ? 128 : 32}`));
+  constructor(listOwn: () => readonly string[], allowed: readonly string[]) {
+    this.#listOwn = listOwn;
     this.#allowed = new PrefixList(allowed);
   }
 
@@ -55,7 +55,9 @@ export class AddressPolicy {
     if (isIP(address) === 0) return false;
     if (this.#allowed.includes(address)) return true;
     const parsed = ipaddr.parse(address);
-    if (parsed.range() !== 'unicast' || this.#own.includes(address)) return false;
-    return parsed.kind() === 'ipv4' || parsed.match(...(GLOBAL_IPV6 as [ipaddr.IPv6, number]));
+    if (parsed.range() !== 'unicast') return false;
+    if (parsed.kind() === 'ipv6' && !parsed.match(...(GLOBAL_IPV6 as [ipaddr.IPv6, number]))) return false;
+    const normal = parsed.toString();
+    return !this.#listOwn().some((own) => isIP(own) !== 0 && ipaddr.parse(own).toString() === normal);
   }
 }

@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { once } from 'node:events';
 import type { AddressInfo, Server } from 'node:net';
 import { networkInterfaces } from 'node:os';
@@ -8,7 +7,6 @@ import { WartaError } from '../base/errors.ts';
 import type { GatewayReadings } from '../metrics/gateway-metrics.ts';
 import { AddressPolicy, PrefixList } from './address-policy.ts';
 import { ClientAdmission } from './client-connection.ts';
-import { ConnectionLimits } from './connection-limits.ts';
 import { GatewayCounters } from './gateway-counters.ts';
 import { HostBook } from './host-book.ts';
 import { type HttpLimits, HttpListener } from './http-listener.ts';
@@ -79,7 +77,8 @@ export interface GatewayOptions {
   readonly proxyProtocolFrom?: readonly string[];
   readonly limits?: Partial<GatewayLimits>;
   readonly clock?: Clock;
-  readonly random?: (length: number) => Uint8Array;
+  /** Ends of rules are never judged by an earlier time. */
+  readonly floorSeconds?: number;
 }
 
 const DEFAULT_PORTS = { 80: 80, 443: 443 };
@@ -91,9 +90,10 @@ export class Gateway {
   readonly #http: HttpListener | undefined;
   readonly #https: TlsListener | undefined;
   readonly #pools: OriginPools;
+  readonly #hosts: HostBook;
   readonly #counters = new GatewayCounters();
-  readonly #ruleClock: RuleClock;
-  #rules: UrlRules;
+  /** What rules are judged by. */
+  readonly clock: RuleClock;
   #clockTimer: NodeJS.Timeout | undefined;
 
   /**
@@ -114,33 +114,24 @@ export class Gateway {
   }
 
   private constructor(options: GatewayOptions) {
-    const { clock = systemClock, random = randomBytes, origins } = options;
+    const { clock = systemClock, origins } = options;
     const limits = { ...DEFAULT_LIMITS, ...options.limits };
     const counters = this.#counters;
-    this.#rules = options.rules;
-    this.#ruleClock = new RuleClock(clock);
-    this.#clockTimer = setInterval(() => this.#ruleClock.read(), CLOCK_MILLIS).unref();
+    this.clock = new RuleClock(clock, options.floorSeconds);
+    this.#clockTimer = setInterval(() => this.clock.read(), CLOCK_MILLIS).unref();
     const connector = createConnector(options, clock);
-    this.#pools = new OriginPools(connector, {
-      connectionsPerOrigin: origins.connectionsPerOrigin ?? 128,
-      idleSeconds: origins.idleSeconds ?? 30,
-      headersSeconds: origins.headersSeconds ?? 60,
-      bodySeconds: origins.bodySeconds ?? 120,
-    });
-    const admission = new ClientAdmission(
-      new ConnectionLimits(limits.connections, limits.connectionsPerClient, random),
-      new PrefixList(options.proxyProtocolFrom ?? []),
-      counters,
-      limits.openingSeconds * 1000,
-    );
-    const time = () => this.#ruleClock;
-    const hosts = new HostBook(() => this.#rules, time);
+    const { connectionsPerOrigin = 128, idleSeconds: originIdleSeconds = 30 } = origins;
+    const waits = { headersSeconds: origins.headersSeconds ?? 60, bodySeconds: origins.bodySeconds ?? 120 };
+    this.#pools = new OriginPools(connector, { connectionsPerOrigin, idleSeconds: originIdleSeconds, ...waits });
+    const admission = new ClientAdmission(limits, new PrefixList(options.proxyProtocolFrom ?? []), counters);
+    const time = () => this.clock;
+    this.#hosts = new HostBook(options.rules, time);
+    const hosts = this.#hosts;
     const answers = new NoticeAnswers(options.renderNotice ?? renderPlainNotice, options.blockedBy);
     const originPorts = origins.ports ?? DEFAULT_PORTS;
     const shared = { hosts, admission, counters, time };
     if (options.http) {
-      const headersSeconds = origins.headersSeconds ?? 60;
-      this.#http = new HttpListener({ ...shared, answers, pools: this.#pools, limits, originPorts, headersSeconds });
+      this.#http = new HttpListener({ ...shared, ...waits, answers, pools: this.#pools, limits, originPorts });
     }
     if (options.https) {
       const { openingSeconds: helloSeconds, spliceIdleSeconds: idleSeconds } = limits;
@@ -151,7 +142,13 @@ export class Gateway {
 
   /** Takes other rules into use for every request from now on. */
   setRules(rules: UrlRules): void {
-    this.#rules = rules;
+    this.#hosts.replaceRules(rules);
+  }
+
+  /** Raises the time below which ends are never judged: a rule that has lapsed does not revive. */
+  raiseFloor(seconds: number): void {
+    this.clock.raiseFloor(seconds);
+    this.clock.read();
   }
 
   get httpPort(): number {
@@ -176,7 +173,7 @@ export class Gateway {
   /** Takes no more connections, lets what is under way finish for `graceSeconds`, then closes the rest. */
   async stop(graceSeconds = 10): Promise<void> {
     const closed = Promise.all([closeServer(this.#http?.server), closeServer(this.#https?.server)]);
-    this.#http?.server.closeIdleConnections();
+    this.#http?.closeIdle();
     const grace = new AbortController();
     await Promise.race([closed, sleep(graceSeconds * 1000, undefined, { signal: grace.signal }).catch(() => {})]);
     grace.abort();
@@ -191,8 +188,8 @@ export class Gateway {
 function createConnector({ origins }: GatewayOptions, clock: Clock): OriginConnector {
   const { resolvers } = origins;
   const source = 'resolve4' in resolvers ? resolvers : createAddressSource(resolvers);
-  const own = [...listOwnAddresses(), ...(origins.ownAddresses ?? [])];
-  const policy = new AddressPolicy(own, origins.allowedPrefixes ?? []);
+  const listOwn = () => [...listOwnAddresses(), ...(origins.ownAddresses ?? [])];
+  const policy = new AddressPolicy(listOwn, origins.allowedPrefixes ?? []);
   return new OriginConnector(new OriginResolver(source, policy, clock), (origins.connectSeconds ?? 5) * 1000);
 }
 

@@ -21,7 +21,18 @@ const HOP_BY_HOP = new Set([
 const END_TO_END = new Set(['host', 'content-length', 'content-type', 'cache-control', 'authorization', 'cookie']);
 
 /** Lengths of the names above, so that most fields need no lower case. */
-const HOP_LENGTHS = new Set([...HOP_BY_HOP, 'host', 'trailer'].map((name) => name.length));
+const HOP_LENGTHS = new Set([...HOP_BY_HOP, 'host', 'trailer', 'content-length'].map((name) => name.length));
+
+/** Returns the value of a field, several joined (RFC 9110 §5.3). Node's `headers` would make an object of all of them for it. */
+export function findField(rawHeaders: readonly string[], lowerName: string): string | undefined {
+  let found: string | undefined;
+  for (let i = 0; i < rawHeaders.length; i += 2) {
+    const name = rawHeaders[i]!;
+    if (name.length !== lowerName.length || name.toLowerCase() !== lowerName) continue;
+    found = found === undefined ? rawHeaders[i + 1]! : `${found}, ${rawHeaders[i + 1]!}`;
+  }
+  return found;
+}
 
 /** Returns the names that a Connection field says belong to this connection, or undefined when there is none of note. */
 function namedByConnection(rawHeaders: readonly string[]): Set<string> | undefined {
@@ -61,8 +72,15 @@ export function composeRequestHeaders(rawHeaders: readonly string[], host: strin
   return kept;
 }
 
-/** Returns the fields of an answer for the client. `Trailer` is kept only where trailers can follow. */
-export function composeResponseHeaders(rawHeaders: readonly string[], mayHaveTrailers: boolean): string[] {
+/**
+ * Returns the fields of an answer for the client. `Trailer` is kept only where trailers can follow, and a length not where there
+ * must be none (RFC 9110 §8.6).
+ */
+export function composeResponseHeaders(
+  rawHeaders: readonly string[],
+  status: number,
+  mayHaveTrailers: boolean,
+): string[] {
   const named = namedByConnection(rawHeaders);
   const kept: string[] = [];
   for (let i = 0; i < rawHeaders.length; i += 2) {
@@ -70,6 +88,7 @@ export function composeResponseHeaders(rawHeaders: readonly string[], mayHaveTra
     if (HOP_LENGTHS.has(name.length)) {
       const lower = name.toLowerCase();
       if (HOP_BY_HOP.has(lower) || (lower === 'trailer' && !mayHaveTrailers)) continue;
+      if (lower === 'content-length' && (status < 200 || status === 204)) continue;
     }
     if (named?.has(name.toLowerCase())) continue;
     kept.push(name, rawHeaders[i + 1]!);

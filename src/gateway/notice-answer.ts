@@ -65,6 +65,9 @@ interface KeptPage {
   readonly untilSeconds: number;
   readonly headers: readonly string[];
   readonly body: string;
+  /** The answer given last, and for how long it was good: most are good for the longest time there is. */
+  answer: NoticeAnswer | undefined;
+  ageSeconds: number;
 }
 
 /** Makes 451 answers (RFC 7725) and keeps the pages: rendering one takes far longer than sending it. */
@@ -74,7 +77,7 @@ export class NoticeAnswers {
   readonly #ids = new WeakMap<UrlHit, number>();
   readonly #pages = new LRUCache<string, KeptPage>({
     maxSize: KEPT_BYTES,
-    sizeCalculation: ({ body }) => body.length + 1024,
+    sizeCalculation: ({ body }, key) => body.length + key.length + 1024,
   });
   #lastId = 0;
 
@@ -86,9 +89,14 @@ export class NoticeAnswers {
 
   /** The answer for a hit: it may be cached for as long as the rule lasts and the page is fresh, and 300 seconds at most. */
   compose(hit: UrlHit, request: Omit<NoticeRequest, 'blocked'>, nowSeconds: number): NoticeAnswer {
-    const { headers, body, untilSeconds } = this.#findPage(hit, request, nowSeconds);
-    const age = Math.floor(Math.min(MAX_AGE_SECONDS, hit.endSeconds - nowSeconds, untilSeconds - nowSeconds));
-    return { headers: ['Cache-Control', `max-age=${Math.max(0, age)}`, ...headers], body };
+    const page = this.#findPage(hit, request, nowSeconds);
+    const left = Math.min(MAX_AGE_SECONDS, hit.endSeconds - nowSeconds, page.untilSeconds - nowSeconds);
+    const ageSeconds = Math.max(0, Math.floor(left));
+    if (page.ageSeconds !== ageSeconds) {
+      page.ageSeconds = ageSeconds;
+      page.answer = { headers: ['Cache-Control', `max-age=${ageSeconds}`, ...page.headers], body: page.body };
+    }
+    return page.answer!;
   }
 
   #findPage(hit: UrlHit, request: Omit<NoticeRequest, 'blocked'>, nowSeconds: number): KeptPage {
@@ -116,6 +124,8 @@ export class NoticeAnswers {
       headers,
       body: octets.toString('latin1'),
       untilSeconds: page.freshUntilSeconds ?? Number.POSITIVE_INFINITY,
+      answer: undefined,
+      ageSeconds: -1,
     };
   }
 }

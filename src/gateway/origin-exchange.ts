@@ -1,8 +1,8 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import { type IncomingMessage, type ServerResponse, STATUS_CODES } from 'node:http';
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import type { Dispatcher } from 'undici';
-import { composeRequestHeaders, composeResponseHeaders } from './header-fields.ts';
+import { composeRequestHeaders, composeResponseHeaders, findField } from './header-fields.ts';
 import { RequestBody } from './request-body.ts';
 import type { RequestHead } from './request-head.ts';
 
@@ -27,6 +27,9 @@ const hasNoBody = (status: number, method: string | undefined) => method === 'HE
 /** Bodies up to this are joined to the head of the answer. */
 const JOINED_BYTES = 8_192;
 
+/** Early hints that are passed on; sites send one or two. */
+const MAX_HINTS = 8;
+
 /** Codes of undici and of the system that mean: nothing came in time. */
 const SLOW = new Set(['UND_ERR_HEADERS_TIMEOUT', 'UND_ERR_BODY_TIMEOUT', 'UND_ERR_CONNECT_TIMEOUT', 'ETIMEDOUT']);
 /** A kept connection was closed by the origin at the moment it was used again. */
@@ -50,6 +53,8 @@ export class OriginExchange implements Dispatcher.DispatchHandler {
   #timer: NodeJS.Timeout | undefined;
   /** Length of the body while nothing of it was sent, or -1. */
   #wholeBytes = -1;
+  /** Early hints that came. */
+  #hints = 0;
   #isRetried = false;
   #isStarted = false;
   #isDone = false;
@@ -118,15 +123,17 @@ export class OriginExchange implements Dispatcher.DispatchHandler {
       this.#forwardInformation(status, rawHeaders);
       return;
     }
-    this.#isStarted = true;
     clearTimeout(this.#timer);
-    const length = findLength(rawHeaders);
+    const length = findField(rawHeaders, 'content-length');
+    // Other codings were not undone, and the client would not hear of them.
+    if (!/^(?:chunked)?$/i.test(findField(rawHeaders, 'transfer-encoding') ?? '')) throw new Error('unknown coding');
     const isChunked = length === undefined && !hasNoBody(status, this.#request.method);
-    const fields = composeResponseHeaders(rawHeaders, isChunked && this.#request.httpVersion === '1.1');
+    const fields = composeResponseHeaders(rawHeaders, status, isChunked && this.#request.httpVersion === '1.1');
     if (length !== undefined) this.#wholeBytes = Number(length);
     // The rest of a body that nobody wants any more: the connection goes with it.
     if (!this.#request.complete) response.shouldKeepAlive = false;
-    response.writeHead(status, text ?? '', fields);
+    response.writeHead(status, composeReason(status, text), fields);
+    this.#isStarted = true;
   }
 
   onRequestUpgrade(controller: Dispatcher.DispatchController, status: number, _headers: unknown, origin: Duplex): void {
@@ -174,7 +181,9 @@ export class OriginExchange implements Dispatcher.DispatchHandler {
   /** Early hints and their like; 100 is the gateway's own affair, and an HTTP/1.0 client knows none of them. */
   #forwardInformation(status: number, rawHeaders: readonly string[]): void {
     if (status === 100 || this.#request.httpVersion !== '1.1' || this.#response.headersSent) return;
-    const lines = composeResponseHeaders(rawHeaders, false);
+    // Nothing holds an origin up that sends them without end, so what the client does not take would be gathered.
+    if (++this.#hints > MAX_HINTS) return;
+    const lines = composeResponseHeaders(rawHeaders, status, false);
     const fields: Record<string, string[]> = {};
     for (let i = 0; i < lines.length; i += 2) {
       fields[lines[i]!] ??= [];
@@ -196,6 +205,13 @@ export class OriginExchange implements Dispatcher.DispatchHandler {
       this.#response.destroy(); // a cut answer must not look whole
     else sendText(this.#response, isSlow ? 504 : 502, isSlow ? 'the origin is slow' : 'the origin cannot be reached');
     this.#finish(isSlow ? 'origin-slow' : 'origin-failed');
+  }
+
+  /** Gives up without a word to the client: whoever calls this answers it. */
+  cancel(): void {
+    if (this.#isDone) return;
+    this.#finish('client-gone');
+    this.#controller?.abort(new Error('the request was given up'));
   }
 
   /** Only what may be done twice, and only while nothing of it was seen. */
@@ -229,11 +245,11 @@ function decodeFields(raw: unknown): string[] {
     : [];
 }
 
-function findLength(rawHeaders: readonly string[]): string | undefined {
-  for (let i = 0; i < rawHeaders.length; i += 2) {
-    if (rawHeaders[i]!.length === 14 && rawHeaders[i]!.toLowerCase() === 'content-length') return rawHeaders[i + 1];
-  }
-  return undefined;
+/** The reason phrase in octets: undici reads it as UTF-8, and one that is not is replaced. */
+function composeReason(status: number, text = ''): string {
+  if (/^[\t -~]*$/.test(text)) return text;
+  const octets = Buffer.from(text).toString('latin1');
+  return text.includes('\ufffd') || /[^\t -~\x80-\xff]/.test(octets) ? (STATUS_CODES[status] ?? '') : octets;
 }
 
 /** Sends a short answer of the gateway's own and closes the connection. */

@@ -4,6 +4,7 @@ import type { ClientAdmission } from './client-connection.ts';
 import { MAX_HELLO_BYTES, readClientHello } from './client-hello.ts';
 import type { GatewayCounters, TlsOutcome } from './gateway-counters.ts';
 import type { HostBook } from './host-book.ts';
+import { closeLingering } from './lingering-close.ts';
 import type { OriginConnector } from './origin-connector.ts';
 import { spliceSockets } from './splice.ts';
 
@@ -21,6 +22,9 @@ export interface TlsListenerParts {
 
 /** TLS alerts (RFC 8446 §6): fatal, without encryption, since no key was agreed on. */
 const ALERT = { accessDenied: 49, decodeError: 50, internalError: 80, unrecognizedName: 112 } as const;
+
+/** A server name is a name in ASCII (RFC 6066 §3); escapes and other scripts are for those who write URLs. */
+const SERVER_NAME = /^[a-z0-9._-]+$/i;
 
 /** What is said before a connection is closed; undefined: nothing. */
 const ALERT_OF: Partial<Record<TlsOutcome, number>> = {
@@ -88,7 +92,7 @@ export class TlsListener {
 
   #judge(socket: Socket, hello: Buffer, name: string | undefined): void {
     if (name === undefined) return this.#close(socket, 'no-name');
-    const host = canonicalizeHost(name);
+    const host = SERVER_NAME.test(name) ? canonicalizeHost(name) : undefined;
     const rules = host === undefined ? undefined : this.#parts.hosts.find(host);
     if (host === undefined || rules === undefined) return this.#close(socket, 'unknown-host');
     if (rules.blocksHttps || rules.redirect !== undefined) return this.#close(socket, 'blocked');
@@ -111,8 +115,9 @@ export class TlsListener {
   #close(socket: Socket, outcome: TlsOutcome): void {
     this.#parts.counters.tls[outcome] += 1;
     const alert = ALERT_OF[outcome];
-    if (alert === undefined || socket.destroyed) return void socket.destroy();
-    socket.resume().setTimeout(1_000, () => socket.destroy());
-    socket.end(Buffer.of(21, 3, 3, 0, 2, 2, alert), () => socket.destroySoon());
+    if (alert === undefined) return outcome === 'not-tls' ? closeLingering(socket) : void socket.destroy();
+    if (socket.destroyed) return;
+    socket.write(Buffer.of(21, 3, 3, 0, 2, 2, alert));
+    closeLingering(socket);
   }
 }

@@ -6,7 +6,6 @@ import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Gateway } from '../../src/gateway/gateway.ts';
-import { createNoticeRenderer } from '../../src/gateway/notice-page/notice-renderer.ts';
 import { createUrlRules } from '../../src/gateway/url-rules.ts';
 import { hasProgram, runProgram } from '../support/programs.ts';
 import { waitUntil } from '../support/wait.ts';
@@ -119,28 +118,6 @@ describe('the gateway over HTTP', () => {
     },
   );
 
-  it('shows the notice page in the language of the client, and in that of its links', async () => {
-    const renderNotice = createNoticeRenderer(
-      { help: {}, operator: 'Operator', categoryTitles: {} },
-      () => Date.now() / 1000,
-    );
-    const other = await startGateway({ originPort, renderNotice });
-    const malay = await exchange(other.httpPort, get('/listed', HOST, 'Accept: text/html\r\nAccept-Language: ms\r\n'));
-    expect(malay).toMatch(/^HTTP\/1\.1 451 [\s\S]*\r\nContent-Language: ms\r\n[\s\S]*content-security-policy/);
-    expect(malay).toContain('TEST/1');
-    const link = /href="(\?[^"]*)"/.exec(malay)![1]!.replaceAll('&amp;', '&');
-    const switched = await exchange(other.httpPort, get(`/listed${link}`, HOST, 'Accept: text/html\r\n'));
-    expect(switched).toMatch(/^HTTP\/1\.1 451 /);
-    expect((await echo(other.httpPort, get(`/${link}`))).url).toBe(`/${link}`);
-    // Where the query is part of the rule, the links keep it, or they would lead past it.
-    other.setRules(createUrlRules([listPage(`http://${HOST}/q?id=5`)]));
-    const exact = await exchange(other.httpPort, get('/q?id=5', HOST, 'Accept: text/html\r\n'));
-    expect(exact).toContain('href="?id=5&amp;lang=');
-    expect(await exchange(other.httpPort, get('/q?id=5&lang=ta', HOST, 'Accept: text/html\r\n'))).toMatch(
-      /^HTTP\/1\.1 451 /,
-    );
-  });
-
   it('sends no body with a 451 to HEAD', async () => {
     const answer = await exchange(port, get('/listed').replace('GET', 'HEAD'));
     expect(answer).toMatch(/^HTTP\/1\.1 451 [\s\S]*\r\n\r\n$/);
@@ -243,11 +220,37 @@ describe('answers of origins', () => {
       '/split': 'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nContent-Length: 3\r\n\r\nok!',
       '/until-close': 'HTTP/1.1 200 OK\r\n\r\nuntil the end',
       '/no-content': 'HTTP/1.1 204 No Content\r\n\r\n',
+      '/no-content-of-two': 'HTTP/1.1 204 No Content\r\nContent-Length: 2\r\n\r\n',
+      '/latin-reason': 'HTTP/1.1 404 Pas trouv\xe9\r\nContent-Length: 2\r\n\r\nok',
+      '/utf-8-reason': 'HTTP/1.1 404 Pas trouv\xc3\xa9\r\nContent-Length: 2\r\n\r\nok',
+      '/odd-reason': 'HTTP/1.1 404 a\x01b\r\nContent-Length: 2\r\n\r\nok',
+      '/odd-status': 'HTTP/1.1 999 Odd\r\nContent-Length: 2\r\n\r\nok',
+      '/two-codings': 'HTTP/1.1 200 OK\r\nTransfer-Encoding: gzip, chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n',
+      '/both-lengths': 'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\nContent-Length: 9\r\n\r\n2\r\nok\r\n0\r\n\r\n',
+      '/low-status': 'HTTP/1.1 099 Low\r\nContent-Length: 2\r\n\r\nok',
+      '/switch-unasked': 'HTTP/1.1 101 Switching Protocols\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n',
+      '/odd-field': 'HTTP/1.1 200 OK\r\nX: a\x01b\r\nContent-Length: 2\r\n\r\nok',
+      '/folded': 'HTTP/1.1 200 OK\r\nX: a\r\n b\r\nContent-Length: 2\r\n\r\nok',
+      '/large-head': `HTTP/1.1 200 OK\r\nX: ${'a'.repeat(70_000)}\r\nContent-Length: 2\r\n\r\nok`,
+      '/other-protocol': 'SSH-2.0-x\r\n',
+      '/two-answers':
+        'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nokHTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison',
       '/not-modified': 'HTTP/1.1 304 Not Modified\r\nETag: "x"\r\nContent-Length: 5\r\n\r\n',
     };
+    if (target === '/many-hints') return floodHints(socket);
     const answer = answers[target];
     if (answer !== undefined) socket.write(Buffer.from(answer, 'latin1'));
-    if (/cut|split|until|gone/.test(target)) socket.end();
+    if (/cut|split|until|gone|large/.test(target)) socket.end();
+  }
+
+  /** Sends hints for as long as anybody takes them. */
+  function floodHints(socket: Socket): void {
+    const hints = Buffer.from('HTTP/1.1 103 Early Hints\r\nLink: </a.css>; rel=preload\r\n\r\n'.repeat(200));
+    const send = (left: number) => {
+      if (left === 0) socket.write('HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok');
+      else socket.write(hints, () => send(left - 1));
+    };
+    send(50);
   }
 
   it('keep their fields as they are', async () => {
@@ -272,6 +275,12 @@ describe('answers of origins', () => {
     expect(await exchange(port, get('/hints'))).toMatch(/^HTTP\/1\.1 103 [\s\S]*rel=preload\r\n\r\nHTTP\/1\.1 200 OK/);
   });
 
+  it('may begin with some early hints, and with no flood of them', async () => {
+    const answer = await exchange(port, get('/many-hints'));
+    expect(answer.match(/HTTP\/1\.1 103 /g)!.length).toBeLessThanOrEqual(16);
+    expect(answer).toMatch(/HTTP\/1\.1 200 OK\r\n[\s\S]*ok$/);
+  });
+
   it('that are cut are cut for the client too', async () => {
     const answer = await exchange(port, get('/cut'));
     expect(answer).toMatch(/Content-Length: 10\r\n[\s\S]*\r\n\r\n(ok)?$/);
@@ -285,7 +294,40 @@ describe('answers of origins', () => {
     expect(await exchange(port, get(target))).toMatch(/^HTTP\/1\.1 (204|304) [\s\S]*\r\n\r\n$/);
   });
 
-  it.each(['/split', '/gone'])('that make no sense are 502: %s', async (target) => {
+  it('have no length where they must not', async () => {
+    expect(await exchange(port, get('/no-content-of-two'))).not.toMatch(/content-length/i);
+  });
+
+  it.each([
+    ['/latin-reason', '404 Not Found'],
+    ['/utf-8-reason', '404 Pas trouv\xc3\xa9'],
+    ['/odd-reason', '404 Not Found'],
+    ['/odd-status', '999 Odd'],
+  ])('may give an odd reason: %s', async (target, line) => {
+    const answer = await exchange(port, get(target));
+    expect(answer).toMatch(/\r\n\r\nok$/);
+    expect(answer.slice(9, answer.indexOf('\r\n'))).toBe(line);
+  });
+
+  it('are the first of what comes, and the rest reaches nobody', async () => {
+    const two = `GET /two-answers HTTP/1.1\r\nHost: ${HOST}\r\n\r\n${get('/fields')}`;
+    const answer = await exchange(port, two);
+    expect(answer).not.toContain('poison');
+    expect(answer).toMatch(/Fine indeed/);
+  });
+
+  it.each([
+    '/split',
+    '/gone',
+    '/two-codings',
+    '/both-lengths',
+    '/low-status',
+    '/switch-unasked',
+    '/odd-field',
+    '/folded',
+    '/large-head',
+    '/other-protocol',
+  ])('that make no sense are 502: %s', async (target) => {
     expect(await exchange(port, get(target))).toMatch(
       /^HTTP\/1\.1 502 Bad Gateway\r\n[\s\S]*the origin cannot be reached\n$/,
     );

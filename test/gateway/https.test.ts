@@ -115,8 +115,49 @@ describe.skipIf(!hasProgram('openssl') || !hasProgram('curl'))('the gateway over
     expect(tls()[outcome]).toBe(before + 1);
   });
 
+  /** A hello with nothing in it but a server name. */
+  const helloOf = (name: string) => {
+    const u16 = (value: number) => Buffer.of(value >> 8, value & 255);
+    const text = Buffer.from(name, 'latin1');
+    const list = Buffer.concat([u16(text.length + 3), Buffer.of(0), u16(text.length), text]);
+    const extensions = Buffer.concat([Buffer.of(0, 0), u16(list.length), list]);
+    const fixed = [Buffer.of(3, 3), Buffer.alloc(33), Buffer.of(0, 2, 0x13, 1, 1, 0)];
+    const body = Buffer.concat([...fixed, u16(extensions.length), extensions]);
+    const message = Buffer.concat([Buffer.of(1, 0), u16(body.length), body]);
+    return Buffer.concat([Buffer.of(22, 3, 1), u16(message.length), message]);
+  };
+
+  it.each([
+    [HOST, 'spliced'],
+    [HOST.toUpperCase(), 'spliced'],
+    [`${HOST}.`, 'spliced'],
+    [`${HOST}..`, 'unknown-host'],
+    [`.${HOST}`, 'unknown-host'],
+    [`${HOST}\0.other.example`, 'unknown-host'],
+    [`other.example\0${HOST}`, 'unknown-host'],
+    [HOST.replace('.', '%2e'), 'unknown-host'],
+    [`${HOST}:443`, 'unknown-host'],
+    [`${HOST}/`, 'unknown-host'],
+    [`user@${HOST}`, 'unknown-host'],
+    [HOST.replace('s', '\xc5\xbf'), 'unknown-host'],
+    ['127.0.0.1', 'unknown-host'],
+    ['2130706433', 'unknown-host'],
+    ['[::1]', 'unknown-host'],
+    ['localhost', 'unknown-host'],
+    ['a'.repeat(5_000), 'unknown-host'],
+    ['CLOSED.example.', 'blocked'],
+  ])('judges a hello for %j: %s', async (name, outcome) => {
+    const before = tls()[outcome]!;
+    const client = new RawClient(gateway.httpsPort).send(helloOf(name));
+    await waitUntil('the verdict', () => tls()[outcome] === before + 1);
+    client.socket.destroy();
+  });
+
   it.each([
     ['GET / HTTP/1.1\r\n\r\n', 'not-tls', ''],
+    ['\x80\x2e\x01\x03\x01', 'not-tls', ''],
+    ['\x16\x02\x00\x00\x01', 'not-tls', ''],
+    ['\x15\x03\x01\x00\x02\x02\x28', 'not-tls', ''],
     ['\x16\x03\x01\x00\x00', 'malformed', '\x15\x03\x03\x00\x02\x02\x32'],
     ['\x16\x03\x01\x40\x00\x01\x00\x80\x01', 'oversized', '\x15\x03\x03\x00\x02\x02\x32'],
   ])('closes what begins with %j', async (start, outcome, answer) => {

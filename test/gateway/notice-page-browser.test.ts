@@ -131,7 +131,7 @@ describe.skipIf(CHROMIUM === undefined)('the notice page in Chromium', () => {
   it.each(views)(
     'is whole and accessible, light and dark: $language, $width pixels',
     async ({ language, viewport }) => {
-      await visit(`/?lang=${language}`, { viewport, colorScheme: 'light' }, async ({ page }) => {
+      await visit(`/?warta-lang=${language}`, { viewport, colorScheme: 'light' }, async ({ page }) => {
         expect(await page.getAttribute('html', 'lang')).toBe(LANGUAGE_TAGS[language]);
         expect(await page.textContent('h1')).toBe(TEXTS[language].heading);
         // A policy that refused the style sheet would leave these white and the page without either scheme.
@@ -142,14 +142,14 @@ describe.skipIf(CHROMIUM === undefined)('the notice page in Chromium', () => {
         await page.emulateMedia({ colorScheme: 'dark' });
         expect(await colour()).toBe('rgb(17, 22, 29)');
         expect(await findBarriers(page)).toEqual([]);
-        expect(asked).toEqual([`/?lang=${language}`]);
+        expect(asked).toEqual([`/?warta-lang=${language}`]);
       });
     },
   );
 
   it.each(['/sealed', '/longest', '/hostile'])('is whole and accessible whatever the notice: %s', async (path) => {
     for (const language of LANGUAGES) {
-      await visit(`${path}?lang=${language}`, { viewport: { width: 320, height: 480 } }, async ({ page }) => {
+      await visit(`${path}?warta-lang=${language}`, { viewport: { width: 320, height: 480 } }, async ({ page }) => {
         expect(await measureOverflow(page)).toBeLessThanOrEqual(0);
         expect(await findBarriers(page)).toEqual([]);
         expect(await page.locator('script, img, iframe, object, svg').count()).toBe(0);
@@ -175,7 +175,7 @@ describe.skipIf(CHROMIUM === undefined)('the notice page in Chromium', () => {
     await visit(path, { javaScriptEnabled: false, locale: 'en-GB' }, async ({ page }) => {
       for (const language of ['ta', 'zh', 'ms', 'en'] as const) {
         await page.getByRole('link', { name: LANGUAGE_NAMES[language], exact: true }).click();
-        await page.waitForURL(`${origin}${path}${path.includes('?') ? '&' : '?'}lang=${language}`);
+        await page.waitForURL(`${origin}${path}${path.includes('?') ? '&' : '?'}warta-lang=${language}`);
         expect(await page.getAttribute('html', 'lang')).toBe(LANGUAGE_TAGS[language]);
         expect(await page.textContent('h1')).toBe(TEXTS[language].heading);
         expect(await page.textContent('nav a[aria-current]')).toBe(LANGUAGE_NAMES[language]);

@@ -1,17 +1,19 @@
 import { createSocket } from 'node:dgram';
+import { createServer as createHttpServer } from 'node:http';
+import type { AddressInfo } from 'node:net';
 import fc from 'fast-check';
 import ipaddr from 'ipaddr.js';
 import { Registry } from 'prom-client';
 import { describe, expect, it } from 'vitest';
 import { AddressPolicy, PrefixList } from '../../src/gateway/address-policy.ts';
-import { ConnectionLimits } from '../../src/gateway/connection-limits.ts';
 import { type AddressSource, createAddressSource, OriginResolver } from '../../src/gateway/origin-resolver.ts';
 import { registerGatewayMetrics } from '../../src/metrics/gateway-metrics.ts';
 import { FakeClock } from '../base/fake-clock.ts';
-import { startGateway } from './fixture.ts';
+import { exchange, HOST, startGateway } from './fixture.ts';
 
 describe('addresses of origins', () => {
-  const policy = new AddressPolicy(['203.0.114.9', '2400:1::9'], []);
+  const own = ['203.0.114.9', '2400:1:0::9', 'fe80::1'];
+  const policy = new AddressPolicy(() => own, []);
 
   it.each([
     ...[
@@ -46,6 +48,24 @@ describe('addresses of origins', () => {
       '64:ff9b::a00:1',
       '64:ff9b:1::1',
     ],
+    ...[
+      '192.0.0.9',
+      '192.88.99.1',
+      '192.31.196.1',
+      '192.52.193.1',
+      '192.175.48.1',
+      '198.19.255.255',
+      '100.127.255.255',
+    ],
+    ...[
+      '64:ff9b::808:808',
+      '64:ff9b:1::808:808',
+      '::ffff:0:808:808',
+      '2002:808:808::1',
+      '2001:0:808:808::1',
+      '2001:20::1',
+    ],
+    ...['2001:1::1', '3fff::1', '5f00::1', '2620:4f:8000::1', '::808:808', '1::1', 'e000::1'],
     ...['2002:a00:1::1', '2001::1', '100::1', '4000::1', 'h.example', '', '010.0.0.1', '8.8.8', '8.8.8.8:80'],
   ])('%s is refused', (address) => {
     expect(policy.permits(address)).toBe(false);
@@ -64,8 +84,16 @@ describe('addresses of origins', () => {
     expect(policy.permits(address)).toBe(true);
   });
 
+  it('are judged by the addresses that the machine has now', () => {
+    const mine: string[] = [];
+    const later = new AddressPolicy(() => mine, []);
+    expect(later.permits('203.0.114.9')).toBe(true);
+    mine.push('203.0.114.9');
+    expect(later.permits('203.0.114.9')).toBe(false);
+  });
+
   it('may be private where a laboratory says so, in no other prefix', () => {
-    const lab = new AddressPolicy(['10.0.0.1'], ['10.0.0.0/24', 'fd00::/8']);
+    const lab = new AddressPolicy(() => ['10.0.0.1'], ['10.0.0.0/24', 'fd00::/8']);
     const expected = {
       '10.0.0.7': true,
       '10.0.0.1': true,
@@ -105,7 +133,7 @@ function countingSource(answer: AddressSource['resolve4']): AddressSource & { as
 }
 
 describe('the resolver of origins', () => {
-  const anything = new AddressPolicy([], []);
+  const anything = new AddressPolicy(() => [], []);
 
   it('keeps addresses for their TTL, within bounds, and asks once for all who wait', async () => {
     const clock = new FakeClock(0);
@@ -182,22 +210,45 @@ describe('the resolver of origins', () => {
   });
 });
 
-describe('ConnectionLimits', () => {
-  const limits = () => new ConnectionLimits(100, 2, (length) => new Uint8Array(length));
-
-  it.each([
-    ['192.0.2.1', '192.0.2.1', true],
-    ['192.0.2.1', '::ffff:192.0.2.1', true],
-    ['192.0.2.1', '192.0.2.2', false],
-    ['2001:db8:1:100::1', '2001:db8:1:1ff::2', true],
-    ['2001:db8:1:100::1', '2001:db8:1:200::1', false],
-  ])('%s and %s are one client: %s', (one, two, isSame) => {
-    const counts = limits();
-    counts.enterClient(one);
-    const leave = counts.enterClient(one)!;
-    expect(counts.enterClient(two) === undefined).toBe(isSame);
-    leave();
-    expect(counts.enterClient(two)).toBeDefined();
+describe('an origin whose addresses change', () => {
+  it('is connected to at judged addresses only, whatever is said later', async () => {
+    const asked: string[] = [];
+    const origins = await Promise.all(
+      ['127.0.0.1', '127.0.0.2'].map(async (address) => {
+        const server = createHttpServer((_request, response) => {
+          asked.push(address);
+          response.setHeader('Connection', 'close').end('ok');
+        });
+        return server;
+      }),
+    );
+    await new Promise<void>((resolve) => origins[0]!.listen(0, '127.0.0.1', resolve));
+    const { port } = origins[0]!.address() as AddressInfo;
+    await new Promise<void>((resolve) => origins[1]!.listen(port, '127.0.0.2', resolve));
+    const clock = new FakeClock();
+    let now = [{ address: '127.0.0.1', ttl: 10 }];
+    const gateway = await startGateway({
+      originPort: port,
+      clock,
+      origins: {
+        resolvers: { resolve4: async () => now, resolve6: async () => [] },
+        allowedPrefixes: ['127.0.0.1/32'],
+      },
+    });
+    const get = () => exchange(gateway.httpPort, `GET /x HTTP/1.1\r\nHost: ${HOST}\r\nConnection: close\r\n\r\n`);
+    expect(await get()).toMatch(/^HTTP\/1\.1 200 /);
+    now = [{ address: '127.0.0.2', ttl: 10 }];
+    expect(await get()).toMatch(/^HTTP\/1\.1 200 /);
+    clock.pass(11_000);
+    expect(await get()).toMatch(/^HTTP\/1\.1 502 /);
+    now = [
+      { address: '127.0.0.2', ttl: 10 },
+      { address: '127.0.0.1', ttl: 10 },
+    ];
+    clock.pass(11_000);
+    expect(await get()).toMatch(/^HTTP\/1\.1 200 /);
+    expect(asked).toEqual(['127.0.0.1', '127.0.0.1', '127.0.0.1']);
+    for (const origin of origins) origin.close();
   });
 });
 

@@ -92,6 +92,25 @@ describe('WebSocket through the gateway', () => {
     expect(await exchange(port, upgrade('/', 'other.example'))).toMatch(/^HTTP\/1\.1 421 /);
   });
 
+  it('is not taken up behind a request that still waits for its answer', async () => {
+    const last = `GET /last HTTP/1.1\r\nHost: ${HOST}\r\nConnection: close\r\n\r\n`;
+    const answer = await exchange(port, `GET /first HTTP/1.1\r\nHost: ${HOST}\r\n\r\n${upgrade('/second')}${last}`);
+    expect(answer.match(/plain \/[a-z]+/g)).toEqual(['plain /first', 'plain /second']);
+    // What comes in a piece of its own is not taken for a request either.
+    const client = new RawClient(port).send(upgrade('/first').replace('websocket', 'h2c')).send(upgrade('/second'));
+    await client.waitFor(/plain \/first/);
+    expect(await client.send(last).waitForEnd()).not.toMatch(/second|last/);
+    const connect = `CONNECT ${HOST}:80 HTTP/1.1\r\nHost: ${HOST}\r\n\r\n`;
+    const refused = await exchange(port, `GET /first HTTP/1.1\r\nHost: ${HOST}\r\n\r\n${connect}`);
+    expect(refused.match(/HTTP\/1\.1 \d+/g)).toEqual(['HTTP/1.1 200', 'HTTP/1.1 405']);
+  });
+
+  it('is not taken up from HTTP/1.0', async () => {
+    expect(
+      await exchange(port, upgrade('/x').replace('HTTP/1.1', 'HTTP/1.0').replace('keep-alive, ', 'close, ')),
+    ).toMatch(/^HTTP\/1\.1 200 /);
+  });
+
   it('is not taken for another protocol', async () => {
     const request = upgrade('/x').replace('Upgrade: websocket', 'Upgrade: h2c').replace('keep-alive, ', 'close, ');
     expect(await exchange(port, request)).toMatch(/^HTTP\/1\.1 200 [\s\S]*plain \/x/);

@@ -1,5 +1,5 @@
 import { domainToASCII, domainToUnicode } from 'node:url';
-import { toPrintable } from './safe-text.ts';
+import { toShortPrintable } from './safe-text.ts';
 
 /** A blocked name or URL as the page shows it. */
 export interface BlockedAddress {
@@ -13,33 +13,29 @@ export interface BlockedAddress {
 /** What the page shows: an address, or why there is none. Sealed addresses are never shown; of others none may be known. */
 export type AddressOnPage = BlockedAddress | 'sealed' | 'unnamed';
 
-/** URLs may have thousands of characters; so many are shown. */
-const MAX_SHOWN_CHARACTERS = 500;
-
-function cut(text: string): string {
-  const printable = toPrintable(text);
-  return printable.length <= MAX_SHOWN_CHARACTERS ? printable : `${printable.slice(0, MAX_SHOWN_CHARACTERS)}…`;
-}
-
 /** Describes a name (A-labels or Unicode) or an absolute URL. What is neither is shown as it is. */
 export function describeAddress(blocked: string): BlockedAddress {
   const start = /^[a-z][a-z0-9+.-]*:\/\//i.exec(blocked);
   if (start === null) return { kind: 'name', ...describeHost(blocked) };
   const url = URL.parse(blocked);
-  if (url === null) return { kind: 'url', shown: cut(blocked) };
+  if (url === null) return { kind: 'url', shown: toShortPrintable(blocked) };
   const { shown, ascii } = describeHost(url.hostname);
-  if (ascii === undefined) return { kind: 'url', shown: cut(url.href) };
+  if (ascii === undefined) return { kind: 'url', shown: toShortPrintable(url.href) };
   const rest = url.href.slice(url.href.indexOf(url.hostname) + url.hostname.length);
-  return { kind: 'url', shown: cut(`${url.protocol}//${shown}${rest}`), ascii: cut(url.href) };
+  return {
+    kind: 'url',
+    shown: toShortPrintable(`${url.protocol}//${shown}${rest}`),
+    ascii: toShortPrintable(url.href),
+  };
 }
 
 /** Both forms of a host name; one when they are the same, or when it is no valid name. */
 function describeHost(name: string): Pick<BlockedAddress, 'shown' | 'ascii'> {
   // biome-ignore lint/suspicious/noControlCharactersInRegex: the range is ASCII
-  if (/^[\x00-\x7f]*$/.test(name) && !/xn--/i.test(name)) return { shown: cut(name) };
+  if (/^[\x00-\x7f]*$/.test(name) && !/xn--/i.test(name)) return { shown: toShortPrintable(name) };
   const unicode = domainToUnicode(name);
   const ascii = domainToASCII(name);
   return unicode === '' || ascii === '' || unicode === ascii
-    ? { shown: cut(name) }
-    : { shown: cut(unicode), ascii: cut(ascii) };
+    ? { shown: toShortPrintable(name) }
+    : { shown: toShortPrintable(unicode), ascii: toShortPrintable(ascii) };
 }

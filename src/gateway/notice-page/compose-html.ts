@@ -4,6 +4,14 @@ import type { Fact, PageContent, PageLink } from './page-content.ts';
 import { STYLE } from './page-style.ts';
 import { escapeHtml } from './safe-text.ts';
 
+/**
+ * Octets of a page: with its headers it stays below 30,000. `&` and quotes take five or six each, so the longest texts that
+ * statements and packs may have leave no room for anything else.
+ */
+export const MAX_PAGE_BYTES = 29_000;
+/** Octets kept free for the address; the links of the switch are left out when there is no room for them. */
+const ADDRESS_BYTES = 3_000;
+
 /** The page of one notice in one language, in the pieces between what differs from request to request. */
 export interface HtmlFrame {
   readonly beforeSwitch: string;
@@ -11,12 +19,27 @@ export interface HtmlFrame {
   readonly plainSwitch: string;
   readonly beforeAddress: string;
   readonly afterAddress: string;
+  /** Octets of all of it but the switch. */
+  readonly sizeBytes: number;
+}
+
+/** Leaves out the last of the help links when there are more than fit the page. */
+export function fitHelp(content: PageContent): PageContent {
+  const { tag, links } = content.help;
+  const rest = composeFrame({ ...content, help: { tag, links: [] } });
+  let roomBytes = MAX_PAGE_BYTES - ADDRESS_BYTES - rest.sizeBytes - Buffer.byteLength(rest.plainSwitch);
+  roomBytes -= Buffer.byteLength(composeHelp({ ...content, help: { tag, links: [{ text: '' }] } }));
+  const fitting = links.findIndex((link) => {
+    roomBytes -= Buffer.byteLength(composeHelpLink(link));
+    return roomBytes < 0;
+  });
+  return fitting < 0 ? content : { ...content, help: { tag, links: links.slice(0, fitting) } };
 }
 
 /** Composes what is the same for every request. */
 export function composeFrame(content: PageContent): HtmlFrame {
   const { say, language } = content;
-  return {
+  const pieces = {
     beforeSwitch: `<!DOCTYPE html>
 <html lang="${LANGUAGE_TAGS[language]}" dir="ltr">
 <head>
@@ -49,6 +72,8 @@ export function composeFrame(content: PageContent): HtmlFrame {
 </html>
 `,
   };
+  const { beforeSwitch, beforeAddress, afterAddress } = pieces;
+  return { ...pieces, sizeBytes: Buffer.byteLength(beforeSwitch + beforeAddress + afterAddress) };
 }
 
 /** The links to the other languages. Without them when the query is too long to be repeated. */
@@ -108,8 +133,12 @@ function composeAppeal({ say, appeal, appealForm, contacts, noContacts }: PageCo
 
 function composeHelp({ say, help }: PageContent): string {
   if (help.links.length === 0) return '';
-  const items = help.links.map((link) => `<li>${composeLink(link)}</li>\n`).join('');
+  const items = help.links.map(composeHelpLink).join('');
   return `<h2>${escapeHtml(say('helpHeading'))}</h2>\n<ul lang="${escapeHtml(help.tag)}">\n${items}</ul>\n`;
+}
+
+function composeHelpLink(link: PageLink): string {
+  return `<li>${composeLink(link)}</li>\n`;
 }
 
 function composeLink({ text, href }: PageLink, kind?: 'form'): string {

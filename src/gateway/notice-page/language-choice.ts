@@ -17,8 +17,8 @@ export const LANGUAGE_NAMES: Readonly<Record<Language, string>> = {
   ta: 'தமிழ்',
 };
 
-/** The parameter of the links that switch the language. */
-const PARAMETER = 'lang';
+/** The parameter of the links that switch the language: a name that no origin uses, as `lang` would be. */
+export const LANGUAGE_PARAMETER = 'warta-lang';
 
 /**
  * Primary subtags that a page in another tag serves: what ISO 639-3 puts under the macrolanguages Malay (Indonesian among
@@ -74,18 +74,18 @@ const MAX_QUERY_CHARACTERS = 400;
  * would lead past the rule to the origin.
  */
 export function composeLanguageQuery(query: string, language: Language): string | undefined {
-  if (query === '') return `${PARAMETER}=${language}`;
+  if (query === '') return `${LANGUAGE_PARAMETER}=${language}`;
   if (query.length > MAX_QUERY_CHARACTERS) return undefined;
   const normal = new URL(`http://host/?${query.replaceAll('#', '%23')}`).search.slice(1);
-  return normal.length > MAX_QUERY_CHARACTERS ? undefined : `${normal}&${PARAMETER}=${language}`;
+  return normal.length > MAX_QUERY_CHARACTERS ? undefined : `${normal}&${LANGUAGE_PARAMETER}=${language}`;
 }
 
 /** The parameter that `composeLanguageQuery` adds, at the end of a query. */
-const ADDED = new RegExp(`(?:^|&)${PARAMETER}=(${LANGUAGES.join('|')})$`);
+const ADDED = new RegExp(`(?:^|&)${LANGUAGE_PARAMETER}=(${LANGUAGES.join('|')})$`);
 
 /**
- * Undoes `composeLanguageQuery`: returns the query as it was, for the comparison with the rules, and the language that was
- * asked for. Without such a parameter at its very end a query is returned as it is.
+ * Undoes `composeLanguageQuery`: returns the query as it was, and the language that was asked for. Without such a parameter at
+ * its very end a query is returned as it is. A rule may name the parameter all the same: look the query up as it came first.
  */
 export function splitLanguageQuery(query: string): { query: string; language?: Language } {
   const match = ADDED.exec(query);

@@ -1,7 +1,14 @@
 import { LRUCache } from 'lru-cache';
 import type { NoticeDetails } from '../url-rules.ts';
 import { type AddressOnPage, describeAddress } from './blocked-address.ts';
-import { composeAddress, composeFrame, composeSwitch, type HtmlFrame } from './compose-html.ts';
+import {
+  composeAddress,
+  composeFrame,
+  composeSwitch,
+  fitHelp,
+  type HtmlFrame,
+  MAX_PAGE_BYTES,
+} from './compose-html.ts';
 import { composePlainText, composeProblem } from './compose-text.ts';
 import { chooseLanguage, LANGUAGE_TAGS, LANGUAGES, type Language } from './language-choice.ts';
 import { chooseMediaType, MEDIA_TYPES, type MediaType } from './media-type-choice.ts';
@@ -90,13 +97,19 @@ function composeBody(
   const address = findAddress(notice, options);
   if (mediaType === 'text/plain') return composePlainText(content, address);
   if (mediaType !== 'text/html') return composeProblem(content, address, notice, options);
-  const links = options.query ? composeQuerySwitch(notice, options.query, content) : frame.plainSwitch;
-  return frame.beforeSwitch + links + frame.beforeAddress + composeAddress(address, content) + frame.afterAddress;
+  const shown = composeAddress(address, content);
+  const roomBytes = MAX_PAGE_BYTES - frame.sizeBytes - Buffer.byteLength(shown);
+  const links = options.query ? composeQuerySwitch(notice, options.query, content, roomBytes) : frame.plainSwitch;
+  return frame.beforeSwitch + links + frame.beforeAddress + shown + frame.afterAddress;
 }
 
-/** The query of a sealed URL tells about it, and a link without it leads past the rule: then there is no switch. */
-function composeQuerySwitch(notice: NoticeDetails, query: string, content: PageContent): string {
-  return notice.sealed ? '' : composeSwitch(query, content);
+/**
+ * The query of a sealed URL tells about it, and a link without it leads past the rule: then there is no switch. Nor where there
+ * is no room for it.
+ */
+function composeQuerySwitch(notice: NoticeDetails, query: string, content: PageContent, roomBytes: number): string {
+  const links = notice.sealed ? '' : composeSwitch(query, content);
+  return Buffer.byteLength(links) > roomBytes ? '' : links;
 }
 
 function findAddress(notice: NoticeDetails, { blockedName }: { blockedName?: string }): AddressOnPage {
@@ -111,7 +124,7 @@ function compose(notice: NoticeDetails, options: NoticePageOptions, language: La
   if (known !== undefined && isCurrent(known, options)) return known;
   const { help, operator, categoryTitles, nowSeconds } = options;
   const settings = { help, operator, categoryTitles };
-  const content = describeNotice(notice, settings, language, nowSeconds);
+  const content = fitHelp(describeNotice(notice, settings, language, nowSeconds));
   const composition = { content, frame: composeFrame(content), settings, fromSeconds: nowSeconds };
   if (kept === undefined) compositions.set(notice, { [language]: composition });
   else kept[language] = composition;

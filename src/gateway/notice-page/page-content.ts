@@ -2,7 +2,7 @@ import type { NoticeDetails } from '../url-rules.ts';
 import { LANGUAGE_TAGS, LANGUAGES, type Language } from './language-choice.ts';
 import type { CategoryTitles, HelpLinks, PageSettings } from './page-settings.ts';
 import { type Say, textsOf } from './page-text.ts';
-import { toLink, toPrintable } from './safe-text.ts';
+import { toLink, toPrintable, toShortPrintable } from './safe-text.ts';
 import { formatUtc, nextWording, wordDistance, wordInstant } from './time-wording.ts';
 
 /** A line of the notice: what it is and what it says. An instant has its UTC form for programs too. */
@@ -79,7 +79,7 @@ function listFacts(notice: NoticeDetails, say: Say, language: Language, nowSecon
   const facts: Fact[] = [
     { label: say('reference'), value: toPrintable(notice.reference) },
     { label: say('authority'), value: toPrintable(notice.authority) },
-    { label: say('instrument'), value: toPrintable(notice.instrument) },
+    { label: say('instrument'), value: toShortPrintable(notice.instrument) },
     { label: say('section'), value: toPrintable(notice.section) },
     { label: say('from'), ...instant(notice.fromSeconds) },
     { label: say('end'), ...(endSeconds === undefined ? { value: say('untilRevoked') } : limit(endSeconds)) },

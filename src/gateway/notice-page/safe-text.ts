@@ -11,6 +11,15 @@ export function toPrintable(text: string): string {
   return text.replace(MISLEADING, '\ufffd');
 }
 
+/** What is shown of one value: addresses may have thousands of characters, and a page has an end. */
+const MAX_SHOWN_CHARACTERS = 250;
+
+/** Returns `text` as `toPrintable` does, and cut where it is too long to be shown. */
+export function toShortPrintable(text: string): string {
+  if (text.length <= MAX_SHOWN_CHARACTERS) return toPrintable(text);
+  return `${toPrintable(text.slice(0, MAX_SHOWN_CHARACTERS)).trimEnd()}…`;
+}
+
 const ENTITIES: Readonly<Record<string, string>> = {
   '&': '&amp;',
   '<': '&lt;',
