@@ -7,7 +7,7 @@ import { findField } from './header-fields.ts';
 import type { HostBook } from './host-book.ts';
 import { closeLingering, ignoreFurther, isIgnored, makeCloseLinger } from './lingering-close.ts';
 import type { NoticeAnswers } from './notice-answer.ts';
-import { splitLanguageQuery } from './notice-page/language-choice.ts';
+import { splitLanguageQuery } from './notice-page/language-switch.ts';
 import { type ExchangeSettings, OriginExchange, sendText } from './origin-exchange.ts';
 import type { OriginPools } from './origin-pools.ts';
 import { type BodyFraming, type RequestHead, readRequestHead } from './request-head.ts';

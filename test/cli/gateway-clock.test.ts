@@ -1,8 +1,8 @@
 import { afterAll, expect, it } from 'vitest';
 import { Gateway } from '../../src/gateway/gateway.ts';
-import { createUrlRules } from '../../src/gateway/url-rules.ts';
 import { FakeClock } from '../base/fake-clock.ts';
 import { exchange, fixedAddress, listPage } from '../gateway/fixture.ts';
+import { createUrlRules } from '../gateway/naive-rules.ts';
 
 const START = 1_800_000_000;
 const gateways: Gateway[] = [];

@@ -1,8 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { canonicalizeHost, canonicalizeTarget, canonicalizeUrl } from '../../src/gateway/canonical-url.ts';
-import { createUrlRules } from '../../src/gateway/url-rules.ts';
 import { listPage } from './fixture.ts';
+import { createUrlRules } from './naive-rules.ts';
 import { OTHER_PAGES, SAME_PAGES, type UrlPair } from './url-pairs.ts';
 
 const NOW = { startSeconds: 1, endSeconds: 1 };

@@ -4,11 +4,12 @@ import { join } from 'node:path';
 import { afterAll } from 'vitest';
 import { Gateway, type GatewayOptions } from '../../src/gateway/gateway.ts';
 import type { AddressSource } from '../../src/gateway/origin-resolver.ts';
-import { createUrlRules, type NoticeDetails, type UrlEntry } from '../../src/gateway/url-rules.ts';
+import type { NoticeDetails } from '../../src/gateway/url-rules.ts';
 import { makeFolder } from '../support/folders.ts';
 import { findFreePort } from '../support/ports.ts';
 import { startProgram } from '../support/running-program.ts';
 import { waitUntil } from '../support/wait.ts';
+import { createUrlRules, type UrlEntry } from './naive-rules.ts';
 
 export const HOST = 'site.example';
 

@@ -6,10 +6,10 @@ import { join } from 'node:path';
 import { gunzipSync } from 'node:zlib';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Gateway } from '../../src/gateway/gateway.ts';
-import { createUrlRules } from '../../src/gateway/url-rules.ts';
 import { hasProgram, runProgram } from '../support/programs.ts';
 import { waitUntil } from '../support/wait.ts';
 import { exchange, HOST, LISTED, listPage, NOTICE, RawClient, startGateway, startNginx } from './fixture.ts';
+import { createUrlRules } from './naive-rules.ts';
 
 /** An origin that shows what reached it. */
 function createEchoOrigin(): Server {

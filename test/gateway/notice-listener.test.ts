@@ -4,13 +4,14 @@ import { Registry } from 'prom-client';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 import type { Gateway } from '../../src/gateway/gateway.ts';
 import { NoticeAnswers } from '../../src/gateway/notice-answer.ts';
-import { LANGUAGE_TAGS, LANGUAGES } from '../../src/gateway/notice-page/language-choice.ts';
 import { createNoticeRenderer } from '../../src/gateway/notice-page/notice-renderer.ts';
 import type { PageSettings } from '../../src/gateway/notice-page/page-settings.ts';
-import { createUrlRules, type NoticeDetails, type UrlEntry } from '../../src/gateway/url-rules.ts';
+import type { NoticeDetails } from '../../src/gateway/url-rules.ts';
 import { registerGatewayMetrics } from '../../src/metrics/gateway-metrics.ts';
+import { LANGUAGE_TAGS, LANGUAGES } from '../../src/pages/language.ts';
 import { FakeClock } from '../base/fake-clock.ts';
 import { exchange, HOST, startGateway } from './fixture.ts';
+import { createUrlRules, type UrlEntry } from './naive-rules.ts';
 import { LONGEST_NOTICE, NOTICE, NOW_SECONDS, SETTINGS } from './notice-page-samples.ts';
 
 /** The origin: it says which target it was asked for. */

@@ -4,10 +4,10 @@ import type { AddressInfo } from 'node:net';
 import axe, { type AxeResults } from 'axe-core';
 import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { LANGUAGE_NAMES, LANGUAGE_TAGS, LANGUAGES } from '../../src/gateway/notice-page/language-choice.ts';
 import { renderNotice, splitLanguageQuery } from '../../src/gateway/notice-page/notice-page.ts';
 import { TEXTS } from '../../src/gateway/notice-page/page-text.ts';
 import type { NoticeDetails } from '../../src/gateway/url-rules.ts';
+import { LANGUAGE_NAMES, LANGUAGE_TAGS, LANGUAGES } from '../../src/pages/language.ts';
 import { findProgram } from '../support/programs.ts';
 import { BLOCKED_URL, LONGEST_NOTICE, NOTICE, NOW_SECONDS, SETTINGS } from './notice-page-samples.ts';
 

@@ -3,21 +3,17 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import type { RenderNotice } from '../../src/gateway/notice-answer.ts';
 import { describeAddress } from '../../src/gateway/notice-page/blocked-address.ts';
-import {
-  chooseLanguage,
-  composeLanguageQuery,
-  LANGUAGE_NAMES,
-  LANGUAGE_TAGS,
-  LANGUAGES,
-  splitLanguageQuery,
-} from '../../src/gateway/notice-page/language-choice.ts';
+import { composeLanguageQuery, splitLanguageQuery } from '../../src/gateway/notice-page/language-switch.ts';
 import { chooseMediaType } from '../../src/gateway/notice-page/media-type-choice.ts';
 import { type NoticePageOptions, renderNotice, renderNoticePage } from '../../src/gateway/notice-page/notice-page.ts';
 import { createNoticeRenderer } from '../../src/gateway/notice-page/notice-renderer.ts';
 import { TEXTS, type TextKey } from '../../src/gateway/notice-page/page-text.ts';
-import { escapeHtml, toLink, toPrintable } from '../../src/gateway/notice-page/safe-text.ts';
-import { nextWording, wordDistance, wordInstant } from '../../src/gateway/notice-page/time-wording.ts';
+import { toLink } from '../../src/gateway/notice-page/shown-text.ts';
+import { nextWording, wordDistance } from '../../src/gateway/notice-page/time-wording.ts';
 import type { NoticeDetails } from '../../src/gateway/url-rules.ts';
+import { chooseLanguage, LANGUAGE_NAMES, LANGUAGE_TAGS, LANGUAGES } from '../../src/pages/language.ts';
+import { escapeHtml, toPrintable } from '../../src/pages/safe-text.ts';
+import { wordInstant } from '../../src/pages/time-wording.ts';
 import { BLOCKED_URL, LONGEST_NOTICE, NOTICE, NOW_SECONDS, SETTINGS } from './notice-page-samples.ts';
 
 const OPTIONS: NoticePageOptions = { ...SETTINGS, nowSeconds: NOW_SECONDS };

@@ -2,11 +2,12 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { canonicalizeTarget } from '../../src/gateway/canonical-url.ts';
 import { countPages, createTableRules } from '../../src/gateway/table-rules.ts';
-import { createUrlRules, type NoticeDetails, type UrlEntry, type UrlRules } from '../../src/gateway/url-rules.ts';
+import type { NoticeDetails, UrlRules } from '../../src/gateway/url-rules.ts';
 import { NO_END } from '../../src/rules/layout.ts';
 import type { RuleNotice, TablePage } from '../../src/rules/rule-table.ts';
 import { RuleTablePatch } from '../../src/rules/table-patch.ts';
 import { ANSWER, CATEGORIES, compileRules, NOTICE, NOW, type RuleSpec } from '../rules/fixture.ts';
+import { createUrlRules, type UrlEntry } from './naive-rules.ts';
 
 const describeInstrument = (instrument: string, reference: string) => ({
   instrument: `Act ${instrument}`,

@@ -1,5 +1,5 @@
 import { domainToASCII, domainToUnicode } from 'node:url';
-import { toShortPrintable } from './safe-text.ts';
+import { toShortPrintable } from './shown-text.ts';
 
 /** A blocked name or URL as the page shows it. */
 export interface BlockedAddress {

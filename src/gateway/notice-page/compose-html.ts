@@ -1,8 +1,9 @@
+import { LANGUAGE_NAMES, LANGUAGE_TAGS, LANGUAGES, type Language } from '../../pages/language.ts';
+import { escapeHtml } from '../../pages/safe-text.ts';
 import type { AddressOnPage } from './blocked-address.ts';
-import { composeLanguageQuery, LANGUAGE_NAMES, LANGUAGE_TAGS, LANGUAGES, type Language } from './language-choice.ts';
+import { composeLanguageQuery } from './language-switch.ts';
 import type { Fact, PageContent, PageLink } from './page-content.ts';
-import { STYLE } from './page-style.ts';
-import { escapeHtml } from './safe-text.ts';
+import { PAGE_STYLE } from './page-style.ts';
 
 /**
  * Octets of a page: with its headers it stays below 30,000. `&` and quotes take five or six each, so the longest texts that
@@ -49,7 +50,7 @@ export function composeFrame(content: PageContent): HtmlFrame {
 <meta name="robots" content="noindex">
 <meta name="referrer" content="no-referrer">
 <meta name="color-scheme" content="light dark">
-<style>${STYLE}</style>
+<style>${PAGE_STYLE.sheet}</style>
 </head>
 <body>
 <header>

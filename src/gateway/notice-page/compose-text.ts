@@ -1,9 +1,9 @@
+import { LANGUAGE_TAGS } from '../../pages/language.ts';
+import { toPrintable } from '../../pages/safe-text.ts';
 import type { NoticeDetails } from '../url-rules.ts';
 import type { AddressOnPage } from './blocked-address.ts';
-import { LANGUAGE_TAGS } from './language-choice.ts';
 import type { PageContent, PageLink } from './page-content.ts';
 import type { PageSettings } from './page-settings.ts';
-import { toPrintable } from './safe-text.ts';
 import { formatUtc } from './time-wording.ts';
 
 /** The page as plain text. */

@@ -1,4 +1,4 @@
-import { parseQualityList } from './quality-list.ts';
+import { parseQualityList } from '../../pages/quality-list.ts';
 
 /** What the page is offered as, the usual first. */
 export const MEDIA_TYPES = ['text/html', 'text/plain', 'application/json', 'application/problem+json'] as const;

@@ -1,4 +1,5 @@
 import { LRUCache } from 'lru-cache';
+import { chooseLanguage, LANGUAGE_TAGS, LANGUAGES, type Language } from '../../pages/language.ts';
 import type { NoticeDetails } from '../url-rules.ts';
 import { type AddressOnPage, describeAddress } from './blocked-address.ts';
 import {
@@ -10,14 +11,14 @@ import {
   MAX_PAGE_BYTES,
 } from './compose-html.ts';
 import { composePlainText, composeProblem } from './compose-text.ts';
-import { chooseLanguage, LANGUAGE_TAGS, LANGUAGES, type Language } from './language-choice.ts';
 import { chooseMediaType, MEDIA_TYPES, type MediaType } from './media-type-choice.ts';
 import { describeNotice, type PageContent } from './page-content.ts';
 import type { PageSettings } from './page-settings.ts';
-import { CONTENT_SECURITY_POLICY } from './page-style.ts';
+import { PAGE_STYLE } from './page-style.ts';
 
-export type { Language } from './language-choice.ts';
-export { chooseLanguage, splitLanguageQuery } from './language-choice.ts';
+export type { Language } from '../../pages/language.ts';
+export { chooseLanguage } from '../../pages/language.ts';
+export { splitLanguageQuery } from './language-switch.ts';
 export { chooseMediaType } from './media-type-choice.ts';
 export type { CategoryTitles, HelpLinks, PageSettings } from './page-settings.ts';
 
@@ -146,7 +147,7 @@ function composeHeaders(language: Language, mediaType: MediaType): Readonly<Reco
     'content-type': mediaType.startsWith('text/') ? `${mediaType}; charset=utf-8` : mediaType,
     'content-language': LANGUAGE_TAGS[language],
     vary: 'Accept, Accept-Language',
-    'content-security-policy': CONTENT_SECURITY_POLICY,
+    'content-security-policy': PAGE_STYLE.policy,
     'x-content-type-options': 'nosniff',
     'x-frame-options': 'DENY',
     'referrer-policy': 'no-referrer',

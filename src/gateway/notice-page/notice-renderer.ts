@@ -1,5 +1,5 @@
+import { LANGUAGE_TAGS } from '../../pages/language.ts';
 import type { NoticeDetails } from '../url-rules.ts';
-import { LANGUAGE_TAGS } from './language-choice.ts';
 import { renderNotice } from './notice-page.ts';
 import type { PageSettings } from './page-settings.ts';
 

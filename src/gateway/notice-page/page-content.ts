@@ -1,9 +1,11 @@
+import { LANGUAGE_TAGS, LANGUAGES, type Language } from '../../pages/language.ts';
+import { toPrintable } from '../../pages/safe-text.ts';
+import { wordInstant } from '../../pages/time-wording.ts';
 import type { NoticeDetails } from '../url-rules.ts';
-import { LANGUAGE_TAGS, LANGUAGES, type Language } from './language-choice.ts';
 import type { CategoryTitles, HelpLinks, PageSettings } from './page-settings.ts';
 import { type Say, textsOf } from './page-text.ts';
-import { toLink, toPrintable, toShortPrintable } from './safe-text.ts';
-import { formatUtc, nextWording, wordDistance, wordInstant } from './time-wording.ts';
+import { toLink, toShortPrintable } from './shown-text.ts';
+import { formatUtc, nextWording, wordDistance } from './time-wording.ts';
 
 /** A line of the notice: what it is and what it says. An instant has its UTC form for programs too. */
 export interface Fact {

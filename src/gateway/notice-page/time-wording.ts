@@ -1,38 +1,11 @@
-import type { Language } from './language-choice.ts';
-
-/** Where the notices apply. */
-const TIME_ZONE = 'Asia/Kuala_Lumpur';
-
-/** The locale of each language: how Malaysians write dates. */
-const LOCALES: Readonly<Record<Language, string>> = { ms: 'ms-MY', en: 'en-MY', zh: 'zh-Hans-MY', ta: 'ta-MY' };
+import type { Language } from '../../pages/language.ts';
+import { forEachLocale } from '../../pages/time-wording.ts';
 
 const MINUTE = 60;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 
-/** Formatters are costly to make (a tenth of a millisecond) and hold nothing of a request. */
-const FORMATS = Object.fromEntries(
-  Object.entries(LOCALES).map(([language, locale]) => [
-    language,
-    {
-      instant: new Intl.DateTimeFormat(locale, {
-        year: 'numeric',
-        month: 'long',
-        day: 'numeric',
-        hour: 'numeric',
-        minute: '2-digit',
-        timeZone: TIME_ZONE,
-        timeZoneName: 'long',
-      }),
-      distance: new Intl.RelativeTimeFormat(locale, { numeric: 'always' }),
-    },
-  ]),
-) as Record<Language, { instant: Intl.DateTimeFormat; distance: Intl.RelativeTimeFormat }>;
-
-/** Returns an instant in Malaysia's time, which it names. */
-export function wordInstant(seconds: number, language: Language): string {
-  return FORMATS[language].instant.format(seconds * 1000);
-}
+const DISTANCES = forEachLocale((locale) => new Intl.RelativeTimeFormat(locale, { numeric: 'always' }));
 
 /** Returns an instant in UTC as RFC 3339, for programs. */
 export function formatUtc(seconds: number): string {
@@ -44,7 +17,7 @@ export function wordDistance(seconds: number, nowSeconds: number, language: Lang
   const away = Math.abs(seconds - nowSeconds);
   const [unit, size] = unitOf(away);
   const count = Math.max(1, Math.floor(away / size));
-  return FORMATS[language].distance.format(seconds >= nowSeconds ? count : -count, unit);
+  return DISTANCES[language].format(seconds >= nowSeconds ? count : -count, unit);
 }
 
 /** Returns the first second after `nowSeconds` at which `wordDistance` may say something else. */
