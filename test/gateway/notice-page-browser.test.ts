@@ -1,20 +1,23 @@
 import { once } from 'node:events';
 import { createServer, type Server } from 'node:http';
 import type { AddressInfo } from 'node:net';
-import axe, { type AxeResults } from 'axe-core';
-import { type Browser, type BrowserContextOptions, chromium, type Page } from 'playwright-core';
+import type { Browser, BrowserContextOptions } from 'playwright-core';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { renderNotice, splitLanguageQuery } from '../../src/gateway/notice-page/notice-page.ts';
 import { TEXTS } from '../../src/gateway/notice-page/page-text.ts';
 import type { NoticeDetails } from '../../src/gateway/url-rules.ts';
 import { LANGUAGE_NAMES, LANGUAGE_TAGS, LANGUAGES } from '../../src/pages/language.ts';
-import { findProgram } from '../support/programs.ts';
+import {
+  CHROMIUM,
+  DESKTOP,
+  findBarriers,
+  launchBrowser,
+  measureOverflow,
+  PHONE,
+  type Visit,
+  visit as visitWith,
+} from '../support/browser.ts';
 import { BLOCKED_URL, LONGEST_NOTICE, NOTICE, NOW_SECONDS, SETTINGS } from './notice-page-samples.ts';
-
-const CHROMIUM = findProgram('chromium');
-
-const PHONE = { width: 360, height: 640 };
-const DESKTOP = { width: 1280, height: 800 };
 
 const HOSTILE = '"><script>alert(1)</script><img src=/x onerror=alert(1)></style></title>&{{operator}}$t(heading)';
 
@@ -56,12 +59,6 @@ function serve(asked: string[]): Server {
   });
 }
 
-/** A page, and what its browser had to say that is a fault. A console always names a status of 400 or more. */
-interface Visit {
-  readonly page: Page;
-  readonly faults: string[];
-}
-
 describe.skipIf(CHROMIUM === undefined)('the notice page in Chromium', () => {
   const asked: string[] = [];
   const server = serve(asked);
@@ -72,8 +69,7 @@ describe.skipIf(CHROMIUM === undefined)('the notice page in Chromium', () => {
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
     origin = `http://127.0.0.1:${(server.address() as AddressInfo).port}`;
-    const args = process.getuid?.() === 0 ? ['--no-sandbox'] : [];
-    browser = await chromium.launch({ executablePath: CHROMIUM, args });
+    browser = await launchBrowser();
   });
 
   afterAll(async () => {
@@ -87,41 +83,12 @@ describe.skipIf(CHROMIUM === undefined)('the notice page in Chromium', () => {
 
   /** Opens `path` in a browser of its own, runs `action`, and finds no fault with it. */
   async function visit(path: string, options: BrowserContextOptions, action: (visit: Visit) => Promise<void>) {
-    const context = await browser.newContext({ viewport: PHONE, ...options });
-    const faults: string[] = [];
-    try {
-      const page = await context.newPage();
-      page.on('pageerror', (error) => faults.push(`error: ${error.message}`));
-      page.on('dialog', (dialog) => faults.push(`dialog: ${dialog.message()}`));
-      page.on('console', (message) => {
-        if (!message.text().includes('status of 451')) faults.push(`console: ${message.text()}`);
-      });
-      page.on('request', (request) => {
-        if (!request.isNavigationRequest()) faults.push(`request: ${request.url()}`);
-      });
-      const response = await page.goto(`${origin}${path}`);
+    const faults = await visitWith(browser, options, async (visit) => {
+      const response = await visit.page.goto(`${origin}${path}`);
       expect(response!.status()).toBe(451);
-      await action({ page, faults });
-      expect(faults).toEqual([]);
-    } finally {
-      await context.close();
-    }
-  }
-
-  /** What axe finds wrong, and where it cannot tell the contrast. */
-  async function findBarriers(page: Page): Promise<string[]> {
-    // Not as a script of the page, which its policy would refuse.
-    await page.evaluate(axe.source);
-    const tags = ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa'];
-    const results = (await page.evaluate(`axe.run(document, { runOnly: ${JSON.stringify(tags)} })`)) as AxeResults;
-    expect(results.passes.map(({ id }) => id)).toContain('color-contrast');
-    const unsure = results.incomplete.filter(({ id }) => id === 'color-contrast');
-    return [...results.violations, ...unsure].flatMap(({ id, nodes }) => nodes.map(({ html }) => `${id}: ${html}`));
-  }
-
-  /** Pixels by which the page is wider than its window. */
-  function measureOverflow(page: Page): Promise<number> {
-    return page.evaluate('document.documentElement.scrollWidth - document.documentElement.clientWidth');
+      await action(visit);
+    });
+    expect(faults).toEqual([]);
   }
 
   const views = LANGUAGES.flatMap((language) =>
