@@ -3,7 +3,8 @@
  *
  * Gateway and nginx as a reverse proxy pass requests on to the same nginx origin by turns, each on core 0, with connections kept
  * on both sides; origin, autocannon and this process share core 1. Where autocannon is the limit, requests a second say little:
- * CPU time for a request is shown beside them. The gateway is started as the unit in `deploy/` starts it. Memory with idle connections is measured first, and the latency that each adds to one request at a time last.
+ * CPU time for a request is shown beside them. The gateway is the whole program, which follows a register, started as the unit
+ * in `deploy/` starts it. Memory with idle connections is measured first, the latency that each adds to one request last.
  */
 import { execFileSync, spawn } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
@@ -16,7 +17,12 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import autocannon from 'autocannon';
+import type { ConfigSource } from '../src/config/config.ts';
+import { TYPE } from '../test/support/dns-message.ts';
 import { findFreePort } from '../test/support/ports.ts';
+import { RegisterFolder } from '../test/support/register-folder.ts';
+import { composeReply, startStubUpstream } from '../test/support/stub-upstream.ts';
+import { LICENSEE, PACK_FILE } from '../test/support/test-authority.ts';
 import { killOnExit } from './child-processes.ts';
 import type { GatewayStart } from './gateway-child.ts';
 import { readCpuMicros, readResidentMiB } from './process-cpu.ts';
@@ -35,7 +41,7 @@ const { values } = parseArgs({
 });
 const HOST = 'site.example';
 /** What `deploy/warta-gateway.service` starts Node with. */
-const NODE_FLAGS = ['--max-semi-space-size=2'];
+const NODE_FLAGS = ['--max-semi-space-size=2', '--optimize-for-size'];
 const NODE_ENVIRONMENT = { MALLOC_ARENA_MAX: '1' };
 const MEASURED_CORE = '0';
 const OTHER_CORE = '1';
@@ -70,6 +76,8 @@ const nginx = await startNginx(
   server { listen 127.0.0.1:${port}; location / {
     proxy_pass http://origin; proxy_http_version 1.1; proxy_set_header Connection ""; proxy_set_header Host $host; } }`,
 );
+const loopback = { type: TYPE.A, data: Buffer.of(127, 0, 0, 1) };
+const resolver = await startStubUpstream((query) => composeReply(query, loopback));
 const gateway = await startGateway();
 const emptyMiB = readResidentMiB(gateway.pid);
 const idleMiB = await measureIdle(Number(values.idle));
@@ -147,18 +155,36 @@ http { access_log off; keepalive_requests 1000000; ${temporary.join(' ')} ${serv
 
 async function startGateway(): Promise<Measured> {
   const program = fileURLToPath(new URL('./gateway-child.ts', import.meta.url));
-  const start: GatewayStart = {
-    host: HOST,
-    listed: `http://${HOST}/listed`,
-    originPort: origin.port,
-    idleSeconds: 600,
-  };
+  const start: GatewayStart = { config: composeConfig(await findFreePort()), originPort: origin.port };
   const args = ['-c', MEASURED_CORE, process.execPath, ...NODE_FLAGS, program, JSON.stringify(start)];
   const env = { ...process.env, ...NODE_ENVIRONMENT };
   const child = spawn('taskset', args, { stdio: ['ignore', 'pipe', 'inherit'], env });
   killOnExit(child);
   for await (const line of createInterface(child.stdout!)) return { port: JSON.parse(line).http, pid: child.pid! };
   throw new Error('the gateway did not start');
+}
+
+/** A gateway that follows a register of one notice: a thousand names, and one page of the host that is asked for. */
+function composeConfig(metricsPort: number): ConfigSource {
+  const register = new RegisterFolder(folder);
+  const names = Array.from({ length: 1_000 }, (_, i) => `listed-${i}.example`);
+  register.notice('notice', [...names, { url: `http://${HOST}/listed` }]);
+  return {
+    state: join(folder, 'state'),
+    register: {
+      licensee: LICENSEE,
+      directory: register.directory,
+      authorities: register.authoritiesFile,
+      policyPack: PACK_FILE,
+    },
+    gateway: {
+      ...{ http: '127.0.0.1:0', https: '127.0.0.1:0', blockedBy: 'https://operator.example/' },
+      resolvers: [`127.0.0.1:${resolver.port}`],
+      allowedOrigins: ['127.0.0.0/8'],
+      maxConnectionsPerClient: 20_000,
+    },
+    metrics: { listen: `127.0.0.1:${metricsPort}` },
+  };
 }
 
 function canConnect(port: number): Promise<boolean> {
@@ -217,7 +243,7 @@ async function measureIdle(count: number): Promise<number> {
     const batch = Array.from({ length: Math.min(200, count - sockets.length) }, openIdle);
     sockets.push(...(await Promise.all(batch)));
   }
-  await sleep(1_000);
+  await sleep(2_000);
   const measured = readResidentMiB(gateway.pid);
   const open = sockets.filter((socket) => !socket.destroyed && socket.readable).length;
   if (open !== count) throw new Error(`only ${open} of ${count} connections are open`);

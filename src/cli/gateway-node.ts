@@ -1,3 +1,4 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { FastifyInstance } from 'fastify';
 import type { Logger } from 'pino';
 import { collectDefaultMetrics, Registry } from 'prom-client';
@@ -8,6 +9,7 @@ import { countPages, createTableRules } from '../gateway/table-rules.ts';
 import type { UrlRules } from '../gateway/url-rules.ts';
 import { registerGatewayMetrics, registerGatewayRuleMetrics } from '../metrics/gateway-metrics.ts';
 import { formatSocketAddress, parseSocketAddress } from '../resolver/socket-address.ts';
+import { STEERING_DELAY_SECONDS } from '../rules/layout.ts';
 import { RuleTable } from '../rules/rule-table.ts';
 import type { ListKeeper } from '../sync/list-keeper.ts';
 import {
@@ -23,6 +25,9 @@ import { countOf } from './output.ts';
 
 const HTTP_PORT = 80;
 const HTTPS_PORT = 443;
+
+/** How long a start with a saved list waits for the register as it is now. */
+const CATCH_UP_MILLIS = 30_000;
 
 /** The section of the configuration that a gateway needs. */
 type GatewayConfig = NonNullable<Config['gateway']>;
@@ -45,13 +50,15 @@ export interface GatewayStart {
 }
 
 /**
- * Starts a gateway as the configuration says: the saved or compiled table first, then the listeners, then metrics, then the
- * register is followed.
+ * Starts a gateway as the configuration says: the list as it is now first, then the listeners, then metrics, then the register
+ * is followed.
  *
- * @throws {WartaError} `config-invalid` without a section `gateway`; others when it cannot serve. Nothing is left running.
+ * @throws {WartaError} `config-invalid` without a section `gateway`, `store-failed` without any list; others when it cannot
+ *   serve. Nothing is left running.
  */
 export async function startGateway(config: Config, log: Logger, start: GatewayStart = {}): Promise<GatewayNode> {
   const section = gatewaySection(config);
+  warnOfSeldomLooks(config, log);
   const register = await openRegister(config, log, {
     mode: 'enforce',
     steersPages: true,
@@ -61,11 +68,12 @@ export async function startGateway(config: Config, log: Logger, start: GatewaySt
   let inUse: RulesInUse;
   let metrics: FastifyInstance;
   try {
+    const table = await catchUp(register);
     const wording = new GatewayWording(config.register.policyPack, config.answer.operator, register.nowSeconds);
     inUse = new RulesInUse(wording, log);
     gateway = await Gateway.start({
       ...gatewayOptions(section, start.originPorts),
-      rules: inUse.take(register.table),
+      rules: inUse.take(table),
       renderNotice: (notice, request) => wording.render(notice, request),
       floorSeconds: register.floorSeconds,
     });
@@ -75,11 +83,13 @@ export async function startGateway(config: Config, log: Logger, start: GatewaySt
     throw error;
   }
   const running = gateway;
-  register.follow({
-    clock: running.clock,
-    swap: (table) => running.setRules(inUse.take(table)),
-    raiseFloor: (seconds) => running.raiseFloor(seconds),
-  });
+  const swap = (table: SharedArrayBuffer) => running.setRules(inUse.take(table));
+  // One that came while the listeners were opened.
+  if (register.keeper.last !== undefined && register.keeper.last.table !== inUse.table.buffer) {
+    swap(register.keeper.last.table);
+  }
+  running.raiseFloor(register.floorSeconds);
+  register.follow({ clock: running.clock, swap, raiseFloor: (seconds) => running.raiseFloor(seconds) });
   return {
     gateway,
     keeper: register.keeper,
@@ -88,6 +98,35 @@ export async function startGateway(config: Config, log: Logger, start: GatewaySt
       await Promise.all([running.stop(graceSeconds), register.stop(), metrics.close()]);
     },
   };
+}
+
+/** Resolvers lead people here `STEERING_DELAY_SECONDS` after a page was listed: whoever looks less often knows too late why. */
+function warnOfSeldomLooks({ register: { mirrors, pollSeconds, rescanSeconds } }: Config, log: Logger): void {
+  const [key, seconds] = mirrors === undefined ? ['rescanSeconds', rescanSeconds] : ['pollSeconds', pollSeconds];
+  if (seconds <= STEERING_DELAY_SECONDS / 2) return;
+  const most = STEERING_DELAY_SECONDS / 2;
+  log.warn(
+    `register.${key}: ${seconds} is too seldom for a gateway: hosts are refused until it knows of them; ${most} at most`,
+  );
+}
+
+/**
+ * Returns the list as the register has it now, or the saved one when the register cannot be read in time. A resolver starts
+ * with a saved list that may be old, as no host is cut off by it; but whoever is led to a gateway that does not know why is
+ * refused, at a host that nobody blocks. While nothing listens, nobody is led here.
+ *
+ * @throws {WartaError} `store-failed` when there is neither.
+ */
+async function catchUp({ keeper, table }: FollowedRegister): Promise<SharedArrayBuffer> {
+  if (keeper.last === undefined) {
+    await Promise.race([keeper.refresh(), sleep(CATCH_UP_MILLIS, undefined, { ref: false })]);
+  }
+  const list = keeper.last?.table ?? table;
+  if (new RuleTable(list).source !== '') return list;
+  throw new WartaError(
+    'store-failed',
+    `there is no list yet, and a gateway without one would refuse hosts that nobody blocks: ${keeper.failure}`,
+  );
 }
 
 /**

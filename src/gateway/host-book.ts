@@ -3,7 +3,8 @@ import type { HostRules, RuleTime, UrlRules } from './url-rules.ts';
 
 /**
  * How long a host is passed on after its last rule ended: caches of resolvers and browsers still point here, and a page that
- * was unblocked must not be answered 421.
+ * was unblocked must not be answered 421. And how long before its first rule begins: a resolver's clock may be ahead of ours,
+ * and what it leads here is not blocked.
  */
 const GRACE_SECONDS = 600;
 /** How long replaced rules are asked for it, which is longer than any answer of a resolver is kept, and how many of them. */
@@ -43,20 +44,22 @@ export class HostBook {
   find(host: string): HostRules | undefined {
     const time = this.#time();
     const found = this.#rules.findHost(host, time);
-    if (found !== undefined) {
-      this.#seen.set(host, time.endSeconds);
-      return found;
-    }
-    return this.#wasOurs(host, time.endSeconds) ? RELEASED : undefined;
+    if (found === undefined && !this.#isKnown(host, time)) return undefined;
+    // Also when it was released: as long as anyone asks for it here, some resolver leads them here.
+    this.#seen.set(host, time.endSeconds);
+    return found ?? RELEASED;
   }
 
-  /** Whether a host had a rule a while ago: by what was asked then, by the clock, or by rules that were replaced. */
-  #wasOurs(host: string, nowSeconds: number): boolean {
+  /**
+   * Whether a host had a rule a while ago, or gets one soon: by what was asked, by the clock, or by rules that were replaced.
+   * After a step of the clock both of its readings count.
+   */
+  #isKnown(host: string, { startSeconds, endSeconds }: RuleTime): boolean {
     const seen = this.#seen.get(host);
-    if (seen !== undefined && nowSeconds < seen + GRACE_SECONDS) return true;
-    const before = nowSeconds - GRACE_SECONDS;
-    if (this.#rules.findHost(host, { startSeconds: before, endSeconds: before }) !== undefined) return true;
-    this.#dropStale(nowSeconds);
+    if (seen !== undefined && endSeconds < seen + GRACE_SECONDS) return true;
+    const around = { startSeconds: endSeconds + GRACE_SECONDS, endSeconds: startSeconds - GRACE_SECONDS };
+    if (this.#rules.findHost(host, around) !== undefined) return true;
+    this.#dropStale(endSeconds);
     return this.#replaced.some(({ rules, time }) => rules.findHost(host, time) !== undefined);
   }
 

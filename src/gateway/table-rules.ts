@@ -77,7 +77,7 @@ class RulesOfTable implements UrlRules {
   /** The page that each entry lists. */
   readonly #pages = new Map<number, TablePage>();
   readonly #hosts = new LRUCache<string, HostPages>({ max: KEPT_HOSTS });
-  readonly #covers = new LRUCache<number, UrlHit>({ max: KEPT_HOSTS });
+  readonly #covers = new LRUCache<string, UrlHit>({ max: KEPT_HOSTS });
 
   constructor(table: RuleTable, describe: DescribeInstrument) {
     this.#table = table;
@@ -107,13 +107,18 @@ class RulesOfTable implements UrlRules {
     return { hasPages, blocksHttps, redirect, findPage: (address) => findPage(pages, address, time) };
   }
 
-  /** The hit of the rule found last, which covers the whole host: the same object each time. */
+  /**
+   * The hit of the rule found last, which covers the whole host: the same object each time. Its answer may be kept until the
+   * rule ends, or until another begins that is known: that one may be an exclusion.
+   */
   #coverOf(rule: number, name: Uint8Array): UrlHit {
-    let hit = this.#covers.get(rule);
+    const { matchedUntil, matchedOffset } = this.#table;
+    const key = `${rule} ${matchedUntil}`;
+    let hit = this.#covers.get(key);
     if (hit === undefined) {
-      const blocked = formatName(name, this.#table.matchedOffset);
-      hit = { notice: this.#detailsOf(rule), blocked, usesQuery: false, endSeconds: this.#endOf(rule) };
-      this.#covers.set(rule, hit);
+      const blocked = formatName(name, matchedOffset);
+      hit = { notice: this.#detailsOf(rule), blocked, usesQuery: false, endSeconds: secondsOf(matchedUntil) };
+      this.#covers.set(key, hit);
     }
     return hit;
   }
@@ -151,7 +156,7 @@ class RulesOfTable implements UrlRules {
       blocked: page.url,
       usesQuery: query !== undefined,
       startSeconds: this.#table.windowOf(rule).notBefore,
-      endSeconds: this.#endOf(rule),
+      endSeconds: secondsOf(this.#table.windowOf(rule).notAfter),
       query,
       blocksHttps: this.#noticeOf(rule).page?.blocksHttps === true,
     };
@@ -159,11 +164,6 @@ class RulesOfTable implements UrlRules {
 
   #noticeOf(rule: number): RuleNotice {
     return this.#notices[this.#table.noticeOf(rule)]!;
-  }
-
-  #endOf(rule: number): number {
-    const { notAfter } = this.#table.windowOf(rule);
-    return notAfter === NO_END ? Number.POSITIVE_INFINITY : notAfter;
   }
 
   #detailsOf(rule: number): NoticeDetails {
@@ -181,6 +181,11 @@ class RulesOfTable implements UrlRules {
       ...(page.reviewBySeconds === undefined ? {} : { reviewBySeconds: page.reviewBySeconds }),
     };
   }
+}
+
+/** A time of the table as hits have it. */
+function secondsOf(time: number): number {
+  return time === NO_END ? Number.POSITIVE_INFINITY : time;
 }
 
 /** The wire form of a canonical host; undefined for one that no rule can name. */

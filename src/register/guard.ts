@@ -12,7 +12,8 @@ export type GuardCheck =
   | 'address'
   | 'single-label'
   | 'name-too-long'
-  | 'url-port';
+  | 'url-port'
+  | 'url-fragment';
 
 /** How the reason of each kind begins, or reads. */
 const CHECKS: readonly (readonly [reason: RegExp, check: GuardCheck])[] = [
@@ -24,6 +25,7 @@ const CHECKS: readonly (readonly [reason: RegExp, check: GuardCheck])[] = [
   [/^a single-label/, 'single-label'],
   [/^the name is longer/, 'name-too-long'],
   [/^a page on a port/, 'url-port'],
+  [/^a part of a page/, 'url-fragment'],
 ];
 
 /** Returns what kind of name a refusal of the guard-rails is about. */
@@ -126,8 +128,11 @@ function endsInDigit(name: string): boolean {
 
 /**
  * Returns why a page's address (WHATWG's spelling) may not become a rule, or `undefined`. Its host is the guard-rails' to judge.
- * The gateway serves the schemes' own ports; a rule for another would cut that port off and enforce nothing.
+ * The gateway serves the schemes' own ports; a rule for another would cut that port off and enforce nothing. A browser keeps
+ * what is behind `#` to itself, so a rule for that part would block all of the page, and a site made of one page whole.
  */
 export function refuseUrl(url: string): string | undefined {
-  return new URL(url).port === '' ? undefined : 'a page on a port other than 80 and 443 cannot be enforced';
+  const { port, hash } = new URL(url);
+  if (port !== '') return 'a page on a port other than 80 and 443 cannot be enforced';
+  return hash === '' ? undefined : 'a part of a page (behind #) cannot be told from the rest: list the page without it';
 }

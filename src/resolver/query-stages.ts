@@ -165,7 +165,8 @@ export class QueryStages {
    * Checks the targets of the upstream's reply `wire[reply, reply + replyBytes)`. When one is blocked, turns the query at
    * `query` of the same array into the blocked answer in place, at most `capacity` octets, and returns its length; 0 lets the
    * reply pass. `steers`: the query had `steersReply`. Such a reply becomes one that leads to the gateway, unless it is signed
-   * (a validating client would take the host for broken, all pages of it) or says that there is nothing.
+   * (a validating client would take the host for broken, all pages of it), says that there is nothing, or no gateway serves any
+   * more.
    */
   checkReply(
     wire: Uint8Array,
@@ -176,7 +177,7 @@ export class QueryStages {
     capacity: number,
     steers = false,
   ): number {
-    if (steers && isUnsignedAnswer(wire, reply, replyBytes)) {
+    if (steers && this.#options.steering.isUp && isUnsignedAnswer(wire, reply, replyBytes)) {
       scanQuery(wire, query, queryBytes, this.#options.structuredOption, this.scan);
       this.cookie = undefined; // of another query; the caller keeps the one of this
       const covered = this.#table.findRule(wire, this.scan.qname) !== NO_RULE;

@@ -142,6 +142,24 @@ describe('a gateway that follows the register', () => {
     expect(await site.ask('/metrics')).toContain('warta_listed_pages{https="passed"} 1\n');
   });
 
+  it('listens only when it has the register as it is now: resolvers lead here to hosts listed while it was away', async () => {
+    site.register.notice('1', [{ url: PAGE }]);
+    await (await site.startHere()).stop();
+    site.register.notice('2', [{ url: 'http://new.example/page' }], { reference: 'TEST/2' });
+    const started = site.startHere();
+    let first = '';
+    while (first === '') first = await site.get('http://new.example/other');
+    await started;
+    expect(first).toMatch(/^HTTP\/1\.1 200 /);
+    expect(await site.outcome('http://new.example/page')).toBe('451');
+  });
+
+  it('does not start without any list: it would refuse hosts that nobody blocks', async () => {
+    rmSync(site.register.directory, { recursive: true });
+    await expect(site.startHere()).rejects.toMatchObject({ code: 'store-failed' });
+    expect(await site.get(PAGE)).toBe('');
+  });
+
   it('revives nothing that had ended by the latest time it believed in before the restart', async () => {
     site.register.notice('1', [{ url: PAGE }], { term: { expires: '2d' } });
     site.register.notice('2', [{ url: 'http://lasting.example/' }], { reference: 'TEST/2', term: { expires: '20d' } });
@@ -155,7 +173,8 @@ describe('a gateway that follows the register', () => {
   it('says what is in force, where it listens, and what is wrong', async () => {
     site.register.notice('1', [{ url: PAGE }, { subtree: 'blocked.example' }]);
     writeFileSync(site.register.pathOf('2'), '{"payload":"x"}');
-    await site.startHere();
+    const { log } = await site.startHere();
+    expect(log[0]).toContain('register.rescanSeconds: 3600 is too seldom for a gateway');
     const { http, https } = site.config.gateway;
     const health = JSON.parse(await site.ask('/healthz'));
     expect(health.serving).toBe(true);

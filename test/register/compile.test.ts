@@ -144,6 +144,7 @@ describe('compileRules', () => {
       '192.0.2.1',
       'com',
       '.',
+      { raw: 'https://y.example/#/shop', scope: 'url' },
     ]);
     const recorder = createRecorder();
     const { refused, rules } = compileRules(register.readAt().folded, pack, recorder);
@@ -155,6 +156,12 @@ describe('compileRules', () => {
       ['MCMC/2026/000001', 'e0000004', '192.0.2.1', 'an IP address is never blocked'],
       ['MCMC/2026/000001', 'e0000005', 'com', 'a single-label name is never blocked'],
       ['MCMC/2026/000001', 'e0000006', '.', 'the root is never blocked'],
+      [
+        'MCMC/2026/000001',
+        'e0000007',
+        'y.example',
+        'a part of a page (behind #) cannot be told from the rest: list the page without it',
+      ],
     ]);
   });
 

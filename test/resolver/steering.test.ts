@@ -186,6 +186,16 @@ describe('a host with listed pages, asked for with DO', () => {
     expect(test.outcomes).toEqual({ forwarded: 1 });
   });
 
+  it('is left alone when the gateway went down while the upstream was asked', () => {
+    const up = new SharedArrayBuffer(4);
+    const state = new Int32Array(up).fill(1);
+    const test = new TestPlane({ table: table(), settings: { steering: { addresses: ['192.0.2.80'], up } } });
+    const { message, port } = ask(test);
+    state[0] = 0;
+    expect(parseMessage(test.reply(port, replyTo(message, [address]))!.message).header.ancount).toBe(1);
+    expect(test.outcomes).toEqual({ forwarded: 1 });
+  });
+
   it('does not make another query of the same slot steered', () => {
     const test = createPlane();
     const steered = ask(test);

@@ -639,7 +639,7 @@ describe('a policy pack', () => {
     const reasons = [...names, ...more].flatMap((name) =>
       (['exact', 'subtree', 'url'] as const).map((scope) => refuse(name, scope, 0)),
     );
-    reasons.push(refuseUrl('http://a.example:8080/'));
+    reasons.push(refuseUrl('http://a.example:8080/'), refuseUrl('http://a.example/#/b'));
     const checks = new Set(reasons.filter((reason) => reason !== undefined).map(checkOfRefusal));
     expect([...checks].sort()).toEqual([
       'address',
@@ -649,6 +649,7 @@ describe('a policy pack', () => {
       'public-suffix',
       'root',
       'single-label',
+      'url-fragment',
       'url-port',
     ]);
   });

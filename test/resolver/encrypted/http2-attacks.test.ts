@@ -205,17 +205,69 @@ describe('a flood is cut off', () => {
     expect(server.of(FRAME.DATA).length).toBe(1_000);
   });
 
+  test('but not a thousand answers of one turn, however long they are together', async () => {
+    const server = await new RawHttp2({ maxStreams: 1_000 }).listen().send(BEGINNING, windowUpdate(0, 1 << 20));
+    const path = (at: number) => `/now${String(at).padEnd(600, 'x')}`;
+    await server.send(...times(1_000, (at) => get(1 + 2 * at, path(at))));
+    for (let turn = 0; turn < 10; turn++) await settle();
+    const bodies = new Map<number, string>();
+    for (const { streamId, payload } of server.of(FRAME.DATA)) {
+      bodies.set(streamId, (bodies.get(streamId) ?? '') + payload.toString('latin1'));
+    }
+    expect([...bodies].every(([id, body]) => body === path((id - 1) / 2))).toBe(true);
+    expect(bodies.size).toBe(1_000);
+    expect([server.openStreams, server.goAway]).toEqual([0, undefined]);
+  });
+
   test('of answers that nobody reads', async () => {
     const server = new RawHttp2({}, 1_024);
     await server.send(BEGINNING, windowUpdate(0, 1 << 30));
-    for (let at = 0; at < 100 && !server.socket.destroyed; at++) {
+    for (let at = 0; at < 14; at++) {
       await server.send(get(1 + 2 * at, '/later'));
-      const last = server.asked.at(-1)!;
-      respond(last.request, Buffer.alloc(20_000));
+      respond(server.asked.at(-1)!.request, Buffer.alloc(20_000));
       await settle();
     }
+    // What has not left waits as if there were no room for it, and no longer.
+    expect(server.openStreams).toBeGreaterThan(5);
+    server.now = 5_001;
+    server.connection.sweep(server.now);
+    expect([server.openStreams, server.socket.destroyed]).toEqual([0, false]);
+    let sent = 14;
+    while (!server.socket.destroyed && sent < 40_000)
+      await server.send(...times(100, () => get(1 + 2 * sent++, '/none')));
     expect(server.socket.destroyed).toBe(true);
-    expect(server.asked.length).toBeLessThan(20);
+  });
+
+  test('of short answers that nobody reads: they are kept together, not each in a buffer of its own', async () => {
+    const server = new RawHttp2({}, 1_024);
+    let writes = 0;
+    const { socket } = server;
+    const write = socket.write;
+    socket.write = ((...all: Parameters<typeof write>) => {
+      writes++;
+      return write.apply(socket, all);
+    }) as typeof write;
+    await server.send(BEGINNING, windowUpdate(0, 1 << 30));
+    for (let at = 0; at < 2_000; at++) {
+      server.client.write(get(1 + 2 * at));
+      await new Promise((resolve) => setImmediate(resolve));
+    }
+    expect(server.asked.length).toBeGreaterThan(1_900);
+    expect(writes).toBeLessThan(100);
+    // Nothing is lost: it comes when the client reads.
+    server.listen();
+    await settle();
+    await settle();
+    expect(server.of(FRAME.DATA).length).toBe(server.asked.length);
+  });
+
+  test('of settings that let answers drip, one octet of each stream at a time', async () => {
+    const server = await new RawHttp2({ maxStreams: 100 }).listen().send(BEGINNING, setting([4, 0]));
+    await server.send(...times(100, (at) => get(1 + 2 * at, '/later')));
+    for (const { request } of server.asked) respond(request, Buffer.alloc(1_000));
+    await server.send(...times(400, (at) => setting([4, at])));
+    await expectEnd(server, 'ENHANCE_YOUR_CALM');
+    expect(server.of(FRAME.DATA).length).toBeLessThan(256 * 100);
   });
 
   test('of answers that no window lets through', async () => {

@@ -79,6 +79,19 @@ describe('a connection', () => {
     );
   });
 
+  test('tells the smallest of the tables that the client allowed, one after the other', async () => {
+    const server = await open();
+    const table = (...sizes: number[]) =>
+      frame(
+        FRAME.SETTINGS,
+        0,
+        0,
+        settings(...sizes.map((size): [number, number] => [SETTING.HEADER_TABLE_SIZE, size])),
+      );
+    await server.send(get(1, '/none'), table(0, 300), get(3, '/none'));
+    expect(server.of(FRAME.HEADERS, 3)[0]!.payload.toString('hex')).toMatch(/^203f8d02/);
+  });
+
   test('answers PING and takes what it need not know', async () => {
     const server = await open();
     await server.send(
@@ -241,6 +254,13 @@ describe('a request', () => {
     expect([server.body(1), server.body(9), server.openStreams]).toEqual(['a', '/now', 1]);
   });
 
+  test('without a body has one of no octets', async () => {
+    const server = await open();
+    const headers = frame(FRAME.HEADERS, FLAG.END_HEADERS | FLAG.END_STREAM, 1, block(POST));
+    await server.send(headers);
+    expect([server.isWhole(1), server.reset(1), server.openStreams]).toEqual([true, undefined, 0]);
+  });
+
   test('that is reset is gone, and its answer goes nowhere', async () => {
     const server = await open();
     await server.send(get(1, '/later'), frame(FRAME.RST_STREAM, 0, 1, uint32(8)));
@@ -295,6 +315,19 @@ describe('flow control', () => {
       ),
       { numRuns: 60 },
     );
+  });
+
+  test('what is held back of a response is a copy: its source is used for the next', async () => {
+    const server = await open();
+    const room = (bytes: number) => frame(FRAME.SETTINGS, 0, 0, settings([SETTING.INITIAL_WINDOW_SIZE, bytes]));
+    await server.send(room(1), get(1, '/later'), get(3, '/later'));
+    const source = Buffer.from('abcdefgh');
+    for (const { request } of server.asked) {
+      respond(request, source);
+      source.fill('x');
+    }
+    await server.send(room(100));
+    expect([server.body(1), server.body(3)]).toEqual(['abcdefgh', 'xxxxxxxx']);
   });
 
   test('settings open and close the windows of streams under way', async () => {
