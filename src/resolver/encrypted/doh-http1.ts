@@ -12,20 +12,71 @@ export interface DohHttp1Options {
   sweepMillis: number;
   responder: DohResponder;
   counters: EncryptedCounters;
+  monotonicMillis(): number;
 }
 
 /** One connection of HTTP/1.1. */
-export interface Http1Connection {
-  /** Requests under way. */
-  underWay: number;
-  onActive(): void;
+export class Http1Connection {
+  readonly client: StreamClient;
+  /** When it last had a request under way. */
+  activeAt: number;
+  readonly #socket: Duplex;
+  readonly #takeMillis: number;
+  /** Requests under way, the oldest first: they are answered in this order. */
+  readonly #requests = new Set<HttpRequest>();
+  /** The oldest request, when it was last looked at, and since when its answer waits for the client to take it. */
+  #oldest: HttpRequest | undefined;
+  #givenAt = 0;
+  #isClosing = false;
+
+  /** The client has `takeSeconds` to take a response. */
+  constructor(socket: Duplex, client: StreamClient, takeSeconds: number, now: number) {
+    this.#socket = socket;
+    this.client = client;
+    this.#takeMillis = takeSeconds * 1000;
+    this.activeAt = now;
+  }
+
+  get underWay(): number {
+    return this.#requests.size;
+  }
+
+  enter(request: HttpRequest, now: number): void {
+    this.#requests.add(request);
+    this.activeAt = now;
+  }
+
+  /** The response has left, or nobody waits for it. */
+  leave(request: HttpRequest): void {
+    this.#requests.delete(request);
+    if (this.#isClosing) this.close();
+  }
+
+  /** Cuts off a client that does not read its answers; requests that are slow to come are the server's to look for. */
+  sweep(now: number): void {
+    const [oldest] = this.#requests;
+    const waits = oldest?.isGone && oldest === this.#oldest;
+    if (!waits) this.#givenAt = now;
+    this.#oldest = oldest;
+    if (now - this.#givenAt > this.#takeMillis) this.destroy();
+  }
+
+  /** Ends the connection once its requests are answered. */
+  close(): void {
+    this.#isClosing = true;
+    if (this.underWay === 0) this.#socket.end();
+  }
+
+  destroy(): void {
+    this.#socket.destroy();
+  }
 }
 
 /** DoH over HTTP/1.1, for what does not speak HTTP/2: the requests of all connections come through one server. */
 export class DohHttp1 {
   readonly #options: DohHttp1Options;
   readonly #server: Server;
-  readonly #clients = new WeakMap<object, { client: StreamClient; connection: Http1Connection }>();
+  readonly #connections = new WeakMap<object, Http1Connection>();
 
   constructor(options: DohHttp1Options) {
     this.#options = options;
@@ -47,9 +98,12 @@ export class DohHttp1 {
   }
 
   /** Serves a connection. */
-  serve(socket: Duplex, client: StreamClient, connection: Http1Connection): void {
-    this.#clients.set(socket, { client, connection });
+  serve(socket: Duplex, client: StreamClient): Http1Connection {
+    const { limits, monotonicMillis } = this.#options;
+    const connection = new Http1Connection(socket, client, limits.requestSeconds, monotonicMillis());
+    this.#connections.set(socket, connection);
     this.#server.emit('connection', socket);
+    return connection;
   }
 
   destroy(): void {
@@ -58,21 +112,19 @@ export class DohHttp1 {
   }
 
   #onRequest(message: IncomingMessage, response: ServerResponse): void {
-    const { path, limits, responder, counters } = this.#options;
-    const known = this.#clients.get(message.socket);
-    if (known === undefined) return void message.socket.destroy();
-    const { client, connection } = known;
+    const { path, limits, responder, counters, monotonicMillis } = this.#options;
+    const connection = this.#connections.get(message.socket);
     // HTTP/1.1 answers in order, so requests sent ahead only wait; nobody sends this many.
-    if (connection.underWay >= limits.maxStreams) return void message.socket.destroy();
-    connection.onActive();
-    connection.underWay++;
+    if (connection === undefined || connection.underWay >= limits.maxStreams) return void message.socket.destroy();
+    const { client } = connection;
+    const request = new DohMessage(message, response);
+    connection.enter(request, monotonicMillis());
     counters.streams++;
     response.once('close', () => {
-      connection.underWay--;
+      connection.leave(request);
       counters.streams--;
     });
     message.on('error', () => {});
-    const request = new DohMessage(message, response);
     const { method, url, headers } = message;
     const asked = readDohRequest(path, method, url, headers['content-type'], headers['content-length']);
     if ('query' in asked) responder.answer(asked.query, client, request);

@@ -1,7 +1,7 @@
 import type { TLSSocket } from 'node:tls';
 import type { EncryptedCounters } from '../../metrics/encrypted-counters.ts';
 import type { StreamClient, StreamExchange } from '../stream-exchange.ts';
-import { DohHttp1, type Http1Connection } from './doh-http1.ts';
+import { DohHttp1 } from './doh-http1.ts';
 import { serveHttp2 } from './doh-http2.ts';
 import { DohResponder } from './doh-responder.ts';
 
@@ -54,7 +54,7 @@ export class DohService {
 
   /** Serves a connection by the protocol that ALPN chose; without ALPN it is HTTP/1.1. */
   serve(socket: TLSSocket, client: StreamClient): void {
-    const watched = socket.alpnProtocol === 'h2' ? this.#serveHttp2(socket, client) : this.#serveHttp1(socket, client);
+    const watched = socket.alpnProtocol === 'h2' ? this.#serveHttp2(socket, client) : this.#http1.serve(socket, client);
     this.#connections.add(watched);
     socket.once('close', () => this.#connections.delete(watched));
   }
@@ -98,24 +98,6 @@ export class DohService {
       close: () => connection.close(),
       destroy: () => connection.destroy(),
     };
-    return watched;
-  }
-
-  #serveHttp1(socket: TLSSocket, client: StreamClient): Watched {
-    const { monotonicMillis } = this.#options;
-    const watched: Watched & Http1Connection = {
-      activeAt: monotonicMillis(),
-      underWay: 0,
-      onActive() {
-        watched.activeAt = monotonicMillis();
-      },
-      sweep() {}, // the server does
-      close() {
-        if (watched.underWay === 0) socket.end();
-      },
-      destroy: () => socket.destroy(),
-    };
-    this.#http1.serve(socket, client, watched);
     return watched;
   }
 }

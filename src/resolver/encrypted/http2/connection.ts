@@ -104,7 +104,7 @@ export class Http2Connection {
     this.#output = new Output(
       socket,
       () => this.#acknowledge(),
-      () => this.#closeIfDone(),
+      () => this.#goOn(),
     );
     this.#output.writeSettings(limits.maxStreams, limits.maxHeaderBytes);
     socket.on('data', (chunk: Buffer) => this.#receive(chunk));
@@ -157,7 +157,8 @@ export class Http2Connection {
     this.#output.writeHead(stream.id, status, fields, length);
     const sent = this.#sendBody(stream, source, at, length);
     if (sent === length) this.#finish(stream);
-    else this.#hold(stream, source.slice(at + sent, at + length));
+    // Not `slice`, which is a view when the source is a Buffer: it is used again, for somebody else's answer.
+    else this.#hold(stream, new Uint8Array(source.subarray(at + sent, at + length)));
   }
 
   #receive(chunk: Buffer): void {
@@ -258,6 +259,7 @@ export class Http2Connection {
     const windows = { receive: DEFAULT_WINDOW_BYTES, send: this.#client.initialWindowBytes };
     const stream = new Http2Stream(this, streamId, isComplete, head.bodyBytes, windows);
     this.#events.onRequest(stream, head);
+    if (isComplete) stream.reader?.onEnd();
     if (stream.isClosed || this.#isOver) return;
     stream.since = this.#monotonicMillis();
     this.#streams.set(streamId, stream);
@@ -337,7 +339,7 @@ export class Http2Connection {
     const error = client.take(bytes, at, length);
     if (error !== ERROR.NO_ERROR) return error;
     this.#hasSettings = true;
-    if (client.headerTableBytes !== undefined) this.#output.limitTable(client.headerTableBytes);
+    for (const tableBytes of client.headerTableBytes) this.#output.limitTable(tableBytes);
     for (const stream of this.#streams.values()) {
       stream.sendWindow += client.initialWindowBytes - before;
       if (stream.sendWindow > MAX_WINDOW_BYTES) return ERROR.FLOW_CONTROL_ERROR;
@@ -368,7 +370,7 @@ export class Http2Connection {
       if (moreBytes === 0) return ERROR.PROTOCOL_ERROR;
       this.#sendWindow += moreBytes;
       if (this.#sendWindow > MAX_WINDOW_BYTES) return ERROR.FLOW_CONTROL_ERROR;
-      this.#sendUnsent();
+      if (this.#sendUnsent() > 0) this.#frames.earn(1);
       this.#oweAcknowledgement();
       return ERROR.NO_ERROR;
     }
@@ -378,7 +380,8 @@ export class Http2Connection {
     stream.sendWindow += moreBytes;
     if (moreBytes === 0) this.#reset(stream, ERROR.PROTOCOL_ERROR);
     else if (stream.sendWindow > MAX_WINDOW_BYTES) this.#reset(stream, ERROR.FLOW_CONTROL_ERROR);
-    else if (stream.unsent !== undefined) this.#sendRest(stream);
+    // However small the steps of a window, they are not for nothing.
+    else if (this.#sendRest(stream) > 0) this.#frames.earn(1);
     return ERROR.NO_ERROR;
   }
 
@@ -437,10 +440,10 @@ export class Http2Connection {
     if (this.#resetIds.size > RESET_MEMORY) this.#resetIds.delete(this.#resetIds.values().next().value!);
   }
 
-  /** Sends as much of a body as the windows let through, and returns how much. */
+  /** Sends as much of a body as the windows and what the client has read let through, and returns how much. */
   #sendBody(stream: Http2Stream, source: Uint8Array, at: number, length: number): number {
     let sent = 0;
-    while (sent < length) {
+    while (sent < length && !this.#output.isFull) {
       const size = Math.min(length - sent, MAX_FRAME_BYTES, this.#sendWindow, stream.sendWindow);
       if (size <= 0) break;
       this.#sendWindow -= size;
@@ -451,7 +454,7 @@ export class Http2Connection {
     return sent;
   }
 
-  /** Keeps what the windows hold back. */
+  /** Keeps what cannot be sent yet. */
   #hold(stream: Http2Stream, rest: Uint8Array): void {
     stream.unsent = rest;
     stream.since = this.#monotonicMillis();
@@ -460,21 +463,24 @@ export class Http2Connection {
     if (this.#unsentBytes > MAX_UNSENT_BYTES) this.#fail(ERROR.ENHANCE_YOUR_CALM);
   }
 
-  #sendUnsent(): void {
+  /** Sends what can be sent by now of all responses, and returns how much. */
+  #sendUnsent(): number {
+    let sent = 0;
     for (const stream of this.#blocked) {
-      if (this.#sendWindow <= 0) return;
-      this.#sendRest(stream);
+      if (this.#sendWindow <= 0 || this.#output.isFull) break;
+      sent += this.#sendRest(stream);
     }
+    return sent;
   }
 
-  #sendRest(stream: Http2Stream): void {
-    const rest = stream.unsent!;
+  #sendRest(stream: Http2Stream): number {
+    const rest = stream.unsent;
+    if (rest === undefined) return 0;
     const sent = this.#sendBody(stream, rest, 0, rest.length);
     this.#unsentBytes -= sent;
     stream.unsent = rest.subarray(sent);
-    // However small the steps of a window, they are not for nothing.
-    if (sent > 0) this.#frames.earn(1);
     if (sent === rest.length) this.#finish(stream);
+    return sent;
   }
 
   #oweAcknowledgement(): void {
@@ -502,6 +508,12 @@ export class Http2Connection {
   #writeReset(streamId: number, error: Http2Error, isLast: boolean): void {
     if (!isLast) this.#remember(streamId);
     this.#output.writeReset(streamId, error);
+  }
+
+  /** Some of what was to be written is. */
+  #goOn(): void {
+    if (this.#blocked.size > 0 && !this.#isOver) this.#sendUnsent();
+    this.#closeIfDone();
   }
 
   #closeWhenDone(): void {

@@ -51,6 +51,16 @@ export class HpackDecoder {
     this.#source = source;
     this.#at = start;
     this.#end = end;
+    const isWhole = this.#decodeAll(sink);
+    // An idle connection keeps no memory of what it sent.
+    this.#source = scratch;
+    this.#octets = scratch;
+    return isWhole;
+  }
+
+  #decodeAll(sink: FieldSink): boolean {
+    const source = this.#source;
+    const end = this.#end;
     let mayResize = true;
     while (this.#at < end) {
       const first = source[this.#at]!;

@@ -12,7 +12,8 @@ import { SETTING_BYTES } from './settings.ts';
 
 /** Octets gathered before they are written without waiting for the end of the turn. */
 const GATHERED_BYTES = 16_384;
-/** A client that does not read what it is sent is cut off at so many octets. */
+/** Bodies wait when the client has so many octets to read, and it is cut off at so many: the rest is its own doing. */
+const MANY_UNREAD_BYTES = 1 << 17;
 const MAX_UNREAD_BYTES = 1 << 18;
 const NOTHING = new Uint8Array(0);
 
@@ -27,8 +28,15 @@ export class Output {
   readonly #frames = new FrameWriter();
   readonly #encoder = new HpackEncoder();
   #isScheduled = false;
+  /** The last write has not reached the kernel. */
+  #isWriting = false;
+  readonly #onWrite = () => {
+    this.#isWriting = false;
+    this.flush();
+    this.#onWritten();
+  };
 
-  /** `onTurn` is called before what was gathered is written, `onWritten` after. */
+  /** `onTurn` is called before what was gathered is written, `onWritten` after, and when the client took it. */
   constructor(socket: Duplex, onTurn: () => void, onWritten: () => void) {
     this.#socket = socket;
     this.#onTurn = onTurn;
@@ -38,6 +46,11 @@ export class Output {
   /** Nothing waits to be written. */
   get isEmpty(): boolean {
     return this.#frames.length === 0;
+  }
+
+  /** The client has enough to read; more may follow after `onWritten`. */
+  get isFull(): boolean {
+    return this.#frames.length + this.#socket.writableLength >= MANY_UNREAD_BYTES;
   }
 
   /** The largest dynamic table that the client allows for responses. */
@@ -55,12 +68,12 @@ export class Output {
   }
 
   acknowledgeSettings(): void {
-    this.#write(FRAME.SETTINGS, FLAG.ACK, 0, NOTHING, 0, 0);
+    this.#writeFrame(FRAME.SETTINGS, FLAG.ACK, 0, NOTHING, 0, 0);
   }
 
   /** Answers a PING with its payload. */
   acknowledgePing(source: Uint8Array, at: number, length: number): void {
-    this.#write(FRAME.PING, FLAG.ACK, 0, source, at, length);
+    this.#writeFrame(FRAME.PING, FLAG.ACK, 0, source, at, length);
   }
 
   writeReset(streamId: number, error: Http2Error): void {
@@ -99,7 +112,7 @@ export class Output {
   }
 
   writeData(streamId: number, source: Uint8Array, at: number, length: number, isLast: boolean): void {
-    this.#write(FRAME.DATA, isLast ? FLAG.END_STREAM : 0, streamId, source, at, length);
+    this.#writeFrame(FRAME.DATA, isLast ? FLAG.END_STREAM : 0, streamId, source, at, length);
   }
 
   /** Sees to it that `onTurn` is called at the end of this turn. */
@@ -114,25 +127,35 @@ export class Output {
     });
   }
 
-  /** Writes what was gathered now. */
+  /**
+   * Writes what was gathered, or waits until the last write is done: what a client does not read stays together. With a
+   * buffer for each turn's few octets it would take a hundred times their room.
+   */
   flush(): void {
     const socket = this.#socket;
-    const frames = this.#frames;
-    if (frames.length === 0) return;
-    const taken = frames.take();
-    if (socket.destroyed || socket.writableEnded) return;
-    if (socket.writableLength + taken.length > MAX_UNREAD_BYTES) socket.destroy();
-    else socket.write(taken);
+    const { length } = this.#frames;
+    if (length === 0) return;
+    if (socket.writableLength + length > MAX_UNREAD_BYTES) socket.destroy();
+    if (socket.destroyed || !this.#isWriting) this.#write();
   }
 
   /** Ends the connection once everything is written; with an error, after telling it (RFC 9113 §5.4.1). */
   end(lastStreamId?: number, error: Http2Error = ERROR.NO_ERROR): void {
     if (lastStreamId !== undefined) this.writeGoAway(lastStreamId, error);
-    this.flush();
+    this.#write();
     this.#socket.end();
   }
 
-  #write(type: number, flags: number, streamId: number, source: Uint8Array, at: number, length: number): void {
+  #write(): void {
+    const socket = this.#socket;
+    if (this.#frames.length === 0) return;
+    const taken = this.#frames.take();
+    if (socket.destroyed || socket.writableEnded) return;
+    this.#isWriting = true;
+    socket.write(taken, this.#onWrite);
+  }
+
+  #writeFrame(type: number, flags: number, streamId: number, source: Uint8Array, at: number, length: number): void {
     const start = this.#frames.begin(type, flags, streamId, length);
     this.#frames.writeBytes(source, at, length);
     this.#end(start);

@@ -10,7 +10,7 @@ export interface BodyReader {
 export interface Http2Request {
   /** Nobody waits for the response any more, or there is one. */
   readonly isGone: boolean;
-  /** Takes the body; without a reader it is thrown away. */
+  /** Takes the body; without a reader it is thrown away. One of no octets may end as soon as `onRequest` returns. */
   readBody(reader: BodyReader): void;
   /**
    * Gives the response with the body `source[at, at + length)`, which is copied before this returns, and its Content-Length.
@@ -46,7 +46,7 @@ export class Http2Stream implements Http2Request {
   isClosed = false;
   /** When the client was last waited for: since then the rest of the request, or room for the response, is missing. */
   since = 0;
-  /** What the windows leave to be sent of the response. */
+  /** What is left to be sent of the response. */
   unsent: Uint8Array | undefined;
   reader: BodyReader | undefined;
   readonly #owner: StreamOwner;
