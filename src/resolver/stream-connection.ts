@@ -51,6 +51,8 @@ export class StreamConnection {
   /** Answers that wait for the end of this turn. */
   #gathered: Buffer | undefined;
   #gatheredBytes = 0;
+  /** The last write has not reached the kernel. */
+  #isWriting = false;
   /** The client sends nothing more, but still reads (RFC 7766 §6.2.4): it gets the answers under way. */
   #ended = false;
 
@@ -156,16 +158,27 @@ export class StreamConnection {
     if (needed >= GATHERED_BYTES) this.write();
   };
 
-  /** Writes what was gathered. */
+  /**
+   * Writes what was gathered, or waits until the last write is done: what a client does not read stays together. With a
+   * buffer for each turn's few octets it would take a hundred times their room.
+   */
   write(): void {
     const gathered = this.#gathered;
-    if (gathered === undefined) return;
+    if (gathered === undefined || (this.#isWriting && !this.socket.destroyed)) return;
     const length = this.#gatheredBytes;
     this.#gathered = undefined;
     this.#gatheredBytes = 0;
-    if (!this.socket.destroyed) this.socket.write(gathered.subarray(0, length));
+    if (!this.socket.destroyed) {
+      this.#isWriting = true;
+      this.socket.write(gathered.subarray(0, length), this.#onWritten);
+    }
     this.#endWhenDone();
   }
+
+  readonly #onWritten = (): void => {
+    this.#isWriting = false;
+    this.write();
+  };
 
   #endWhenDone(): void {
     if (this.#ended && this.#underWay === 0 && this.#gathered === undefined) this.socket.end();
