@@ -239,21 +239,14 @@ export class QueryStages {
   #block(rule: number, wire: Uint8Array, start: number, capacity: number, target: boolean): number {
     const { counters, observe, maxTtlSeconds } = this.#options;
     const table = this.#table;
-    const addresses = target ? NO_ADDRESSES : this.#redirectAddresses(rule);
-    const action = target
-      ? ACTION.target_nodata
-      : addresses.length > 0
-        ? ACTION.redirect
-        : table.isSubtree(rule) && !table.isRedirect(rule)
-          ? ACTION.nxdomain
-          : ACTION.nodata;
-    counters.addBlocked(table.categoryOf(rule), action);
+    const addresses = target || !table.isRedirect(rule) ? NO_ADDRESSES : this.#redirectAddresses();
+    const leads = addresses.length > 0;
+    const negative = target ? ACTION.target_nodata : table.denies(rule) ? ACTION.nxdomain : ACTION.nodata;
+    counters.addBlocked(table.categoryOf(rule), leads ? ACTION.redirect : negative);
     if (!target) counters.addOutcome(observe ? OUTCOME.observed : OUTCOME.blocked);
     if (observe) return VERDICT.FORWARD;
     const room = this.cookie === undefined ? capacity : capacity - COOKIE_OPTION_BYTES;
-    if (addresses.length === 0) {
-      return composeBlockedAnswer(table, rule, wire, start, this.scan, maxTtlSeconds, room, target);
-    }
+    if (!leads) return composeBlockedAnswer(table, rule, wire, start, this.scan, maxTtlSeconds, room, target);
     const until = table.matchedUntil;
     return composeGatewayAnswer(table, rule, until, wire, start, this.scan, addresses, maxTtlSeconds, room);
   }
@@ -262,9 +255,8 @@ export class QueryStages {
    * The addresses that a redirect answers with; none where it answers as a block does: for other types, while no gateway
    * serves, and for clients that signalled structured errors, which tell people more than a page would.
    */
-  #redirectAddresses(rule: number): readonly Uint8Array[] {
-    if (this.scan.structured || !this.#table.isRedirect(rule)) return NO_ADDRESSES;
-    return this.#options.steering.addressesFor(this.scan.qtype);
+  #redirectAddresses(): readonly Uint8Array[] {
+    return this.scan.structured ? NO_ADDRESSES : this.#options.steering.addressesFor(this.scan.qtype);
   }
 }
 

@@ -36,7 +36,7 @@ export function composeBlockedAnswer(
   capacity: number,
   target: boolean,
 ): number {
-  const nxdomain = !target && table.isSubtree(rule) && !table.isRedirect(rule);
+  const nxdomain = !target && table.denies(rule);
   const owner = target ? scan.qname : table.matchedOffset;
   const notice = table.noticeOf(rule);
   setResponseHeader(wire, start, nxdomain ? RCODE.NXDOMAIN : RCODE.NOERROR);

@@ -317,7 +317,12 @@ export class RuleTable {
     return rule;
   }
 
-  /** Whether the rule denies everything below its name as well. */
+  /** Whether the rule says that neither the name nor anything below it exists: a block of a subtree, not a redirect. */
+  denies(rule: number): boolean {
+    return (this.#records[rule + RULE.BITS]! & (RULE_BIT.SUBTREE | RULE_BIT.REDIRECT)) === RULE_BIT.SUBTREE;
+  }
+
+  /** Whether the rule covers everything below its name as well. */
   isSubtree(rule: number): boolean {
     return (this.#records[rule + RULE.BITS]! & RULE_BIT.SUBTREE) !== 0;
   }
