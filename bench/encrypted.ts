@@ -11,12 +11,11 @@
  * their code compiled. Debian packages: dnsperf, dnsdist, nghttp2-client, openssl.
  */
 import { execFileSync, spawnSync } from 'node:child_process';
-import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
-import { availableParallelism, tmpdir } from 'node:os';
-import { delimiter, join } from 'node:path';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
+import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import { z } from 'zod';
-import { describeError } from '../src/base/errors.ts';
 import { findFreePort } from '../test/support/ports.ts';
 import { NXDOMAIN } from './dns-probe.ts';
 import { listedQueryAt, nameAt, writeLines } from './names.ts';
@@ -24,6 +23,7 @@ import { dnsdist } from './peers/dnsdist.ts';
 import type { PeerCommand, PeerDefinition, PeerSetup } from './peers/peer.ts';
 import { warta } from './peers/warta.ts';
 import { readCpuMicros } from './process-cpu.ts';
+import { prepareFolder, runBench } from './run-bench.ts';
 import { type Server, startServer } from './server.ts';
 import { medianOf } from './statistics.ts';
 
@@ -57,18 +57,9 @@ interface Contender {
   costs: number[][];
 }
 
-process.env.PATH = [process.env.PATH ?? '', '/usr/sbin', '/sbin'].join(delimiter);
 const options = readOptions();
-const folder = mkdtempSync(join(tmpdir(), 'warta-encrypted-'));
-process.on('exit', () => rmSync(folder, { recursive: true, force: true, maxRetries: 3 }));
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(130));
-try {
-  await run();
-} catch (error) {
-  process.stderr.write(`${describeError(error)}\n`);
-  process.exitCode = 1;
-}
-process.exit();
+const folder = prepareFolder('warta-encrypted-');
+await runBench(run);
 
 async function run(): Promise<void> {
   if (availableParallelism() < 2) throw new Error('one core serves and another asks: this machine has one');

@@ -5,8 +5,7 @@
  * other, so that a busy minute of the machine hits all of them, and each figure is the median over the rounds. Even so,
  * absolute figures drift with the machine: quote the ratios.
  */
-import { accessSync, constants, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { accessSync, constants, mkdirSync } from 'node:fs';
 import { delimiter, isAbsolute, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { parseArgs } from 'node:util';
@@ -27,6 +26,7 @@ import { unbound } from './peers/unbound.ts';
 import { warta } from './peers/warta.ts';
 import { readCpuMicros, readResidentMiB } from './process-cpu.ts';
 import { composeReport, createSamples, type Samples, summarize } from './report.ts';
+import { prepareFolder, runBench } from './run-bench.ts';
 import { type Server, startServer } from './server.ts';
 
 const PEERS: PeerDefinition[] = [warta, dnsdist, unbound, bind, powerdns, knot];
@@ -82,20 +82,9 @@ interface Bench {
   policyZone(): string;
 }
 
-// Debian keeps servers in sbin, which the path of an ordinary user lacks.
-process.env.PATH = [process.env.PATH ?? '', '/usr/sbin', '/sbin'].join(delimiter);
-
 const options = readOptions();
-const folder = mkdtempSync(join(tmpdir(), 'warta-bench-'));
-process.on('exit', () => rmSync(folder, { recursive: true, force: true, maxRetries: 3 }));
-for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(signal, () => process.exit(130));
-try {
-  await run();
-} catch (error) {
-  process.stderr.write(`${describeError(error)}\n`);
-  process.exitCode = 1;
-}
-process.exit();
+const folder = prepareFolder('warta-bench-');
+await runBench(run);
 
 /** Runs the whole bench and prints its outcome. */
 async function run(): Promise<void> {

@@ -5,7 +5,7 @@ import { collectDefaultMetrics, Registry } from 'prom-client';
 import { describeError, WartaError } from '../base/errors.ts';
 import type { Config } from '../config/config.ts';
 import { Gateway, type GatewayOptions, type ListenAddress } from '../gateway/gateway.ts';
-import { countPages, createTableRules } from '../gateway/table-rules.ts';
+import { createTableRules } from '../gateway/table-rules.ts';
 import type { UrlRules } from '../gateway/url-rules.ts';
 import { registerGatewayMetrics, registerGatewayRuleMetrics } from '../metrics/gateway-metrics.ts';
 import { formatSocketAddress, parseSocketAddress } from '../resolver/socket-address.ts';
@@ -162,7 +162,7 @@ class RulesInUse {
     }
     const rules = createTableRules(table, (id, reference) => this.#wording.describe(id, reference));
     this.table = new RuleTable(table);
-    this.pages = countPages(table);
+    this.pages = rules.countPages();
     this.taken++;
     return rules;
   }

@@ -18,6 +18,12 @@ export interface PageCounts {
   readonly blockHostPages: number;
 }
 
+/** The rules of a table. */
+export interface TableRules extends UrlRules {
+  /** Counts the pages whose notices have not ended, those that begin later included. Walks over all of them. */
+  countPages(): PageCounts;
+}
+
 /** A page that a notice lists, while its rule lasts. */
 interface ListedPage extends UrlHit {
   readonly startSeconds: number;
@@ -41,36 +47,11 @@ const NO_FACTS: NoticeFacts = { instrument: '', fromSeconds: 0 };
  * Returns the rules of a compiled table. A host that any rule covers is answered with its notice as a whole, as resolvers do;
  * else its listed pages count.
  */
-export function createTableRules(table: SharedArrayBuffer, describe: DescribeInstrument): UrlRules {
+export function createTableRules(table: SharedArrayBuffer, describe: DescribeInstrument): TableRules {
   return new RulesOfTable(new RuleTable(table), describe);
 }
 
-/** Counts the pages of a compiled table whose notices have not ended, those that begin later included. */
-export function countPages(buffer: SharedArrayBuffer): PageCounts {
-  const table = new RuleTable(buffer);
-  const { notices } = table.describe();
-  const kept = new Map<string, Map<number, boolean>>();
-  const entriesOf = (host: string) => {
-    const known = kept.get(host);
-    if (known !== undefined) return known;
-    const rules = table.findSteering(wireNameOf(host)!, 0).filter((rule) => table.windowOf(rule).notAfter > 0);
-    const blocksHttps = (rule: number) => notices[table.noticeOf(rule)]!.page?.blocksHttps === true;
-    const entries = new Map(rules.map((rule) => [table.entryOf(rule), blocksHttps(rule)]));
-    kept.set(host, entries);
-    return entries;
-  };
-  const counts = { pages: 0, blockHostPages: 0 };
-  for (const { entry, url } of table.pages()) {
-    const address = canonicalizeUrl(url);
-    const blocksHttps = address === undefined ? undefined : entriesOf(address.host).get(entry);
-    if (blocksHttps === undefined) continue;
-    counts.pages++;
-    if (blocksHttps) counts.blockHostPages++;
-  }
-  return counts;
-}
-
-class RulesOfTable implements UrlRules {
+class RulesOfTable implements TableRules {
   readonly #table: RuleTable;
   readonly #describe: DescribeInstrument;
   readonly #notices: readonly RuleNotice[];
@@ -105,6 +86,29 @@ class RulesOfTable implements UrlRules {
     }
     if (!hasPages && redirect === undefined) return undefined;
     return { hasPages, blocksHttps, redirect, findPage: (address) => findPage(pages, address, time) };
+  }
+
+  countPages(): PageCounts {
+    const kept = new Map<string, Map<number, boolean>>();
+    const counts = { pages: 0, blockHostPages: 0 };
+    for (const { entry, url } of this.#pages.values()) {
+      const host = canonicalizeUrl(url)?.host;
+      if (host === undefined) continue;
+      const entries = kept.get(host) ?? this.#listEntries(host);
+      kept.set(host, entries);
+      const blocksHttps = entries.get(entry);
+      if (blocksHttps === undefined) continue;
+      counts.pages++;
+      if (blocksHttps) counts.blockHostPages++;
+    }
+    return counts;
+  }
+
+  /** The entries that steer a host and have not been ended, and whether they close HTTPS to it. */
+  #listEntries(host: string): Map<number, boolean> {
+    const rules = this.#table.findSteering(wireNameOf(host)!, 0);
+    const live = rules.filter((rule) => this.#table.windowOf(rule).notAfter > 0);
+    return new Map(live.map((rule) => [this.#table.entryOf(rule), this.#blocksHttps(rule)]));
   }
 
   /**
@@ -158,8 +162,12 @@ class RulesOfTable implements UrlRules {
       startSeconds: this.#table.windowOf(rule).notBefore,
       endSeconds: secondsOf(this.#table.windowOf(rule).notAfter),
       query,
-      blocksHttps: this.#noticeOf(rule).page?.blocksHttps === true,
+      blocksHttps: this.#blocksHttps(rule),
     };
+  }
+
+  #blocksHttps(rule: number): boolean {
+    return this.#noticeOf(rule).page?.blocksHttps === true;
   }
 
   #noticeOf(rule: number): RuleNotice {

@@ -1,5 +1,5 @@
 import { Counter, Gauge, type Registry } from 'prom-client';
-import { gauge } from './resolver-metrics.ts';
+import { registerTableMetrics, type TableReadings } from './resolver-metrics.ts';
 
 /** What the metrics of a running gateway are read from, at the moment of a scrape. */
 export interface GatewayReadings {
@@ -50,29 +50,13 @@ export function registerGatewayMetrics(registry: Registry, readings: GatewayRead
 }
 
 /** What the metrics of a gateway's rules are read from. */
-export interface GatewayRuleReadings {
-  /** The rules of the licensee, of which a gateway needs few. */
-  table(): { ruleCount: number; sizeBytes: number; builtAtSeconds: number };
+export interface GatewayRuleReadings extends TableReadings {
   tableSwaps(): number;
-  clockStepSeconds(): number;
 }
 
 /** Registers the metrics of the rules that a gateway has in use. Those that a resolver has too have the same names. */
 export function registerGatewayRuleMetrics(registry: Registry, readings: GatewayRuleReadings): void {
-  gauge(registry, 'warta_rules', 'Rules in the table in use.', () => readings.table().ruleCount);
-  gauge(registry, 'warta_table_bytes', 'Octets of the table in use.', () => readings.table().sizeBytes);
-  gauge(
-    registry,
-    'warta_table_built_timestamp_seconds',
-    'When the table in use was compiled.',
-    () => readings.table().builtAtSeconds,
-  );
-  gauge(
-    registry,
-    'warta_clock_step_seconds',
-    'How far the clock jumped, as far as rules are still guarded against it.',
-    readings.clockStepSeconds,
-  );
+  registerTableMetrics(registry, readings);
   new Counter({
     name: 'warta_table_swaps_total',
     help: 'Rule tables taken into use.',

@@ -3,15 +3,13 @@ import { ENCRYPTED_TRANSPORTS, type EncryptedCounters, type EncryptedTransport }
 import { ACTIONS, MAX_CATEGORIES, OUTCOMES, type SharedCounters, UPSTREAM_OUTCOMES } from './shared-counters.ts';
 
 /** What the metrics of a running resolver are read from, at the moment of a scrape. */
-export interface ResolverReadings {
+export interface ResolverReadings extends TableReadings {
   /** Counters of every thread; the first are those of the event loop, which serves TCP. */
   counters(): readonly SharedCounters[];
   categories(): readonly string[];
-  table(): { ruleCount: number; sizeBytes: number; builtAtSeconds: number };
   upstreams(): readonly { name: string; up: boolean }[];
   gateways(): readonly { name: string; up: boolean }[];
   streamConnections(): number;
-  clockStepSeconds(): number;
   /** DoT and DoH, when they are served. */
   encrypted?: EncryptedReadings;
 }
@@ -78,14 +76,7 @@ export function registerResolverMetrics(registry: Registry, readings: ResolverRe
     "Time a UDP query and its answer spend in the sidecar, without the upstream's.",
     () => counters().map((one) => one.addedLatencySeconds),
   );
-  gauge(registry, 'warta_rules', 'Rules in the table in use.', () => readings.table().ruleCount);
-  gauge(registry, 'warta_table_bytes', 'Octets of the table in use.', () => readings.table().sizeBytes);
-  gauge(
-    registry,
-    'warta_table_built_timestamp_seconds',
-    'When the table in use was compiled.',
-    () => readings.table().builtAtSeconds,
-  );
+  registerTableMetrics(registry, readings);
   gauge(registry, 'warta_filter_false_positive_ratio', 'Filter probes that the exact table refuted, of all.', () => {
     const probes = sum(counters(), (one) => one.filterProbes);
     return probes === 0 ? 0 : sum(counters(), (one) => one.filterFalseHits) / probes;
@@ -94,12 +85,6 @@ export function registerResolverMetrics(registry: Registry, readings: ResolverRe
     sum(counters(), (one) => one.pending),
   );
   gauge(registry, 'warta_stream_connections', 'Open TCP connections from clients.', readings.streamConnections);
-  gauge(
-    registry,
-    'warta_clock_step_seconds',
-    'How far the clock jumped, as far as rules are still guarded against it.',
-    readings.clockStepSeconds,
-  );
   upstreamGauge(registry, readings);
   sampledGauge(
     registry,
@@ -109,6 +94,30 @@ export function registerResolverMetrics(registry: Registry, readings: ResolverRe
     () => readings.gateways().map(({ name, up }) => ({ labels: { gateway: name }, value: up ? 1 : 0 })),
   );
   if (encrypted) registerEncryptedMetrics(registry, encrypted);
+}
+
+/** What the metrics of the table in use are read from, in a resolver and in a gateway. */
+export interface TableReadings {
+  table(): { ruleCount: number; sizeBytes: number; builtAtSeconds: number };
+  clockStepSeconds(): number;
+}
+
+/** Registers the metrics of the table in use, and of the clock that its rules are judged by. */
+export function registerTableMetrics(registry: Registry, readings: TableReadings): void {
+  gauge(registry, 'warta_rules', 'Rules in the table in use.', () => readings.table().ruleCount);
+  gauge(registry, 'warta_table_bytes', 'Octets of the table in use.', () => readings.table().sizeBytes);
+  gauge(
+    registry,
+    'warta_table_built_timestamp_seconds',
+    'When the table in use was compiled.',
+    () => readings.table().builtAtSeconds,
+  );
+  gauge(
+    registry,
+    'warta_clock_step_seconds',
+    'How far the clock jumped, as far as rules are still guarded against it.',
+    readings.clockStepSeconds,
+  );
 }
 
 /** The counters of each transport: of the event loop's, the first are TCP's. */

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { canonicalizeTarget } from '../../src/gateway/canonical-url.ts';
-import { countPages, createTableRules } from '../../src/gateway/table-rules.ts';
+import { createTableRules } from '../../src/gateway/table-rules.ts';
 import type { NoticeDetails, UrlRules } from '../../src/gateway/url-rules.ts';
 import { NO_END } from '../../src/rules/layout.ts';
 import type { RuleNotice, TablePage } from '../../src/rules/rule-table.ts';
@@ -121,12 +121,12 @@ describe('the rules of a table', () => {
       [...rules.slice(0, 2), { name: 'b.example', trigger: 'exact', action: 'steer', entry: 9, notice: 1 }],
       { pages: [...pages, { entry: 9, url: 'http://b.example/', anyQuery: false }], notices: [PAGE_NOTICE, closing] },
     );
-    expect(countPages(two)).toEqual({ pages: 3, blockHostPages: 1 });
+    expect(rulesOf(two).countPages()).toEqual({ pages: 3, blockHostPages: 1 });
     const patch = new RuleTablePatch(two, {
       ...{ categories: CATEGORIES, answer: ANSWER, builtAtSeconds: NOW, source: 'p', ranks: [0, 1], ended: [0] },
     });
     const patched = patch.finish()!;
-    expect(countPages(patched)).toEqual({ pages: 1, blockHostPages: 1 });
+    expect(rulesOf(patched).countPages()).toEqual({ pages: 1, blockHostPages: 1 });
     expect(judge(rulesOf(patched), 'shop.example', '/pay?id=7', NOW)).toBe('foreign');
     expect(judge(rulesOf(patched), 'b.example', '/', NOW)).toEqual([
       true,
